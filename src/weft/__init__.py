@@ -1,0 +1,3 @@
+"""weft: Docker's networks without Docker."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,233 @@
+"""Statements of nft rules with both faces: the text people read and the kernel's expressions.
+
+Each returns a Statement; a rule is their sequence. The expressions are those that nft itself
+compiles from the same text (``nft --debug=netlink``), which the parity test compares.
+"""
+
+from __future__ import annotations
+
+from sys import byteorder
+
+from weft.core.model.address import Subnet
+from weft.core.ops.nft import PROTOCOLS
+from weft.core.record import Record
+from weft.core.wire import nfnetlink as nf
+from weft.core.wire import nft_expr as ex
+
+_IPV4 = bytes([2])
+_ETHERTYPE = {"ip": b"\x08\x00", "arp": b"\x08\x06"}
+
+
+class Statement(Record):
+    """A part of a rule."""
+
+    text: str
+    expressions: tuple[ex.Expr, ...]
+
+
+class Rule(Record):
+    """A rule of a chain."""
+
+    statements: tuple[Statement, ...]
+    comment: str = ""
+
+    @property
+    def text(self) -> str:
+        """As nft reads it."""
+        said = f' comment "{self.comment}"' if self.comment else ""
+        return " ".join([s.text for s in self.statements]) + said
+
+
+def rule(*statements: Statement, comment: str = "") -> Rule:
+    """A rule of these statements, in order."""
+    return Rule(statements, comment)
+
+
+def _same(data: bytes, register: int = 1) -> ex.Cmp:
+    return ex.Cmp(ex.NFT_CMP_EQ, register, data)
+
+
+def _differs(data: bytes) -> ex.Cmp:
+    return ex.Cmp(ex.NFT_CMP_NEQ, 1, data)
+
+
+def ipv4() -> tuple[ex.Expr, ...]:
+    """What nft puts before an ``ip`` match in an inet table."""
+    return ex.Meta(ex.NFT_META_NFPROTO, dreg=1), _same(_IPV4)
+
+
+def _header(offset: int, length: int, register: int = 1) -> ex.Payload:
+    return ex.Payload(ex.NFT_PAYLOAD_NETWORK_HEADER, offset, length, register)
+
+
+def _link(offset: int, length: int, register: int) -> ex.Payload:
+    return ex.Payload(ex.NFT_PAYLOAD_LL_HEADER, offset, length, register)
+
+
+def _dport(register: int) -> ex.Payload:
+    return ex.Payload(ex.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, register)
+
+
+def _lookup(name: str, outside: bool = False) -> ex.Lookup:
+    return ex.Lookup(name, 1, flags=ex.NFT_LOOKUP_F_INV if outside else 0)
+
+
+def lo() -> Statement:
+    """``iifname "lo"``."""
+    name = b"lo".ljust(16, b"\0")
+    return Statement('iifname "lo"', (ex.Meta(ex.NFT_META_IIFNAME, dreg=1), _same(name)))
+
+
+def device(direction: str, name: str, outside: bool = False) -> Statement:
+    """``iifname @SET`` or ``oifname != @SET``; direction is ``iif`` or ``oif``."""
+    key = ex.NFT_META_IIFNAME if direction == "iif" else ex.NFT_META_OIFNAME
+    text = f"{direction}name {'!= ' if outside else ''}@{name}"
+    return Statement(text, (ex.Meta(key, dreg=1), _lookup(name, outside)))
+
+
+def device_pair(name: str) -> Statement:
+    """``iifname . oifname @SET``."""
+    load = ex.Meta(ex.NFT_META_IIFNAME, dreg=1), ex.Meta(ex.NFT_META_OIFNAME, dreg=2)
+    return Statement(f"iifname . oifname @{name}", (*load, _lookup(name)))
+
+
+def ip_in(side: str, name: str) -> Statement:
+    """``ip saddr @SET`` or ``ip daddr @SET``."""
+    load = _header(12 if side == "saddr" else 16, 4)
+    return Statement(f"ip {side} @{name}", (*ipv4(), load, _lookup(name)))
+
+
+def ip_to(subnet: Subnet) -> Statement:
+    """``ip daddr SUBNET`` for prefix lengths of whole bytes, which nft compares without a mask."""
+    length = subnet.prefix // 8
+    match = _header(16, length), _same(subnet.first.packed[:length])
+    return Statement(f"ip daddr {subnet}", (*ipv4(), *match))
+
+
+def own_address(name: str) -> Statement:
+    """``iifname . ip daddr @SET``: the packet is for the address that this bridge itself has."""
+    load = ex.Meta(ex.NFT_META_IIFNAME, dreg=1), _header(16, 4, 2)
+    return Statement(f"iifname . ip daddr @{name}", (*ipv4(), *load, _lookup(name)))
+
+
+def ip_protocol(name: str) -> Statement:
+    """``ip protocol NAME`` after a match that made sure of IPv4."""
+    return Statement(f"ip protocol {name}", (_header(9, 1), _same(bytes([PROTOCOLS[name]]))))
+
+
+def dport(proto: str, port: int) -> Statement:
+    """``tcp dport N`` or ``udp dport N``."""
+    proto_is = ex.Meta(ex.NFT_META_L4PROTO, dreg=1), _same(bytes([PROTOCOLS[proto]]))
+    return Statement(f"{proto} dport {port}", (*proto_is, _dport(1), _same(port.to_bytes(2, "big"))))
+
+
+def no_reverse_path() -> Statement:
+    """``fib saddr . iif oif missing``: no route leads back to the source by this interface."""
+    flags = ex.NFTA_FIB_F_SADDR | ex.NFTA_FIB_F_IIF
+    fib = ex.Fib(1, ex.NFT_FIB_RESULT_OIF, flags)
+    return Statement("fib saddr . iif oif 0", (fib, _same(bytes(4))))
+
+
+def to_local() -> Statement:
+    """``fib daddr type local``: the packet is for an address of this host, whichever it is."""
+    fib = ex.Fib(1, ex.NFT_FIB_RESULT_ADDRTYPE, ex.NFTA_FIB_F_DADDR)
+    return Statement("fib daddr type local", (fib, _same((2).to_bytes(4, byteorder))))
+
+
+def _ct(key: int, mask: int) -> tuple[ex.Expr, ...]:
+    raw = mask.to_bytes(4, byteorder)
+    return ex.Ct(key, dreg=1), ex.Bitwise(1, 1, 4, raw, bytes(4)), _differs(bytes(4))
+
+
+def ct_known() -> Statement:
+    """``ct state established,related``."""
+    return Statement("ct state established,related", _ct(ex.NFT_CT_STATE, 6))
+
+
+def ct_dnat() -> Statement:
+    """``ct status dnat``: the connection came by a published port."""
+    return Statement("ct status dnat", _ct(ex.NFT_CT_STATUS, 0x20))
+
+
+def set_mark(bit: int) -> Statement:
+    """``meta mark set meta mark | BIT``: other bits belong to other people."""
+    keep = (0xFFFFFFFF & ~bit).to_bytes(4, byteorder)
+    change = ex.Bitwise(1, 1, 4, keep, bit.to_bytes(4, byteorder))
+    load, store = ex.Meta(ex.NFT_META_MARK, dreg=1), ex.Meta(ex.NFT_META_MARK, sreg=1)
+    return Statement(f"meta mark set meta mark | {bit:#010x}", (load, change, store))
+
+
+def dnat_by(name: str, with_address: bool) -> Statement:
+    """``dnat ip to ... map @MAP``: protocol, address where asked, and port give address and port."""
+    proto = ex.Meta(ex.NFT_META_L4PROTO, dreg=1)
+    key: tuple[ex.Expr, ...] = (proto, _dport(9))
+    text = "meta l4proto . th dport"
+    if with_address:
+        key = *ipv4(), proto, _header(16, 4, 9), _dport(10)
+        text = "meta l4proto . ip daddr . th dport"
+    find = ex.Lookup(name, 1, dreg=1)
+    nat = ex.Nat(ex.NFT_NAT_DNAT, nf.NFPROTO_IPV4, 1, reg_proto=9)
+    return Statement(f"dnat ip to {text} map @{name}", (*key, find, nat))
+
+
+def redirect_by(name: str, with_address: bool, to: str) -> Statement:
+    """``... @SET redirect to meta l4proto map @MAP``: TCP to the loopback proxy."""
+    tcp = ex.Meta(ex.NFT_META_L4PROTO, dreg=1), _same(bytes([PROTOCOLS["tcp"]]))
+    key: tuple[ex.Expr, ...] = (_dport(1),)
+    text = "tcp dport"
+    if with_address:
+        key = *ipv4(), _header(16, 4), _dport(9)
+        text = "ip daddr . tcp dport"
+    port = ex.Meta(ex.NFT_META_L4PROTO, dreg=1), ex.Lookup(to, 1, dreg=1)
+    # NF_NAT_RANGE_PROTO_SPECIFIED, as nft sets it when a port is given
+    redirect = ex.Redir(1, flags=2)
+    words = f"meta l4proto tcp {text} @{name} redirect to meta l4proto map @{to}"
+    return Statement(words, (*tcp, *key, _lookup(name), *port, redirect))
+
+
+def not_in_group(group: int, mask: int) -> Statement:
+    """``meta iifgroup & MASK != GROUP``."""
+    load = ex.Meta(ex.NFT_META_IIFGROUP, dreg=1)
+    cut = ex.Bitwise(1, 1, 4, mask.to_bytes(4, byteorder), bytes(4))
+    text = f"meta iifgroup & {mask:#010x} != {group:#010x}"
+    return Statement(text, (load, cut, _differs(group.to_bytes(4, byteorder))))
+
+
+def ether_type(name: str) -> Statement:
+    """``ether type arp``, read from the frame itself, so that a VLAN tag does not match."""
+    return Statement(f"ether type {name}", (_link(12, 2, 1), _same(_ETHERTYPE[name])))
+
+
+def leased(kind: str, name: str) -> Statement:
+    """``iifname . MAC . IP @SET``: kind ``ip`` (frame's MAC, IP source), ``arp`` (ARP's own two), or
+    ``arp-frame`` (frame's MAC, ARP's sender address)."""
+    texts = {"ip": "ether saddr . ip saddr", "arp": "arp saddr ether . arp saddr ip"}
+    texts["arp-frame"] = "ether saddr . arp saddr ip"
+    hardware = _header(8, 6, 2) if kind == "arp" else _link(6, 6, 2)
+    sender = _header(12 if kind == "ip" else 14, 4, 14)
+    load = ex.Meta(ex.NFT_META_IIFNAME, dreg=1), hardware, sender
+    return Statement(f"iifname . {texts[kind]} @{name}", (*load, _lookup(name)))
+
+
+def accept() -> Statement:
+    """``accept``."""
+    return Statement("accept", (ex.Immediate(0, ex.Verdict(ex.NF_ACCEPT)),))
+
+
+def drop() -> Statement:
+    """``drop``."""
+    return Statement("drop", (ex.Immediate(0, ex.Verdict(ex.NF_DROP)),))
+
+
+def jump(chain: str, back: bool = True) -> Statement:
+    """``jump CHAIN``, or ``goto CHAIN`` when evaluation does not come back."""
+    code = ex.NFT_JUMP if back else ex.NFT_GOTO
+    return Statement(f"{'jump' if back else 'goto'} {chain}", (ex.Immediate(0, ex.Verdict(code, chain)),))
+
+
+def masquerade() -> Statement:
+    """``masquerade``."""
+    return Statement("masquerade", (ex.Masq(),))
+
+
+

@@ -1,0 +1,137 @@
+"""IP addresses and subnets as values: version, integer, prefix length. Strict in what they accept.
+
+``ipaddress`` takes 4 ms to import and accepts host masks; IPv4 is parsed here, IPv6 by it, lazily.
+"""
+
+from __future__ import annotations
+
+from weft.core.model.errors import BadInput
+from weft.core.record import Record
+
+_DIGITS = frozenset("0123456789")
+_BITS = {4: 32, 6: 128}
+
+
+def _octet(text: str) -> int:
+    if not text or len(text) > 3 or frozenset(text) - _DIGITS or (text[0] == "0" and len(text) > 1):
+        return 256
+    return int(text)
+
+
+def _parse4(text: str) -> int | None:
+    parts = text.split(".")
+    octets = [_octet(p) for p in parts]
+    if len(parts) != 4 or max(octets) > 255:
+        return None
+    return int.from_bytes(bytes(octets), "big")
+
+
+def _parse6(text: str) -> int | None:
+    import ipaddress  # noqa: PLC0415  (4 ms; only where IPv6 is written)
+
+    try:
+        return int(ipaddress.IPv6Address(text)) if "%" not in text else None
+    except ValueError:
+        return None
+
+
+class Address(Record):
+    """One IP address: version 4 or 6, and its value."""
+
+    version: int
+    value: int
+
+    def __str__(self) -> str:
+        if self.version == 4:
+            return ".".join([str(b) for b in self.value.to_bytes(4, "big")])
+        import ipaddress  # noqa: PLC0415
+
+        return str(ipaddress.IPv6Address(self.value))
+
+    @property
+    def packed(self) -> bytes:
+        """The bytes on the wire, network order."""
+        return self.value.to_bytes(_BITS[self.version] // 8, "big")
+
+    @property
+    def loopback(self) -> bool:
+        """In 127.0.0.0/8, or ::1."""
+        return self.value >> 24 == 127 if self.version == 4 else self.value == 1
+
+
+def parse_address(text: str, what: str = "address") -> Address:
+    """The address a user wrote: dotted quad without leading zeros, or RFC 4291 text without a zone."""
+    value = _parse6(text) if ":" in text else _parse4(text)
+    if value is None:
+        raise BadInput(f"{what} {text!a} is not an IP address", "write it as 192.168.10.11")
+    return Address(6 if ":" in text else 4, value)
+
+
+def from_packed(raw: bytes) -> Address:
+    """The address in 4 or 16 bytes of network order."""
+    return Address(4 if len(raw) == 4 else 6, int.from_bytes(raw, "big"))
+
+
+class Subnet(Record):
+    """A subnet: the value of its first address and its prefix length; host bits are zero."""
+
+    version: int
+    base: int
+    prefix: int
+
+    def __str__(self) -> str:
+        return f"{self.first}/{self.prefix}"
+
+    @property
+    def first(self) -> Address:
+        """The network address itself."""
+        return Address(self.version, self.base)
+
+    @property
+    def last(self) -> Address:
+        """The highest address: the broadcast address of an IPv4 subnet up to /30."""
+        return Address(self.version, self.base + self.size - 1)
+
+    @property
+    def size(self) -> int:
+        """How many addresses there are, those included that cannot be given away."""
+        return int(1 << (_BITS[self.version] - self.prefix))
+
+    @property
+    def usable(self) -> tuple[int, int]:
+        """Lowest and highest value that a host may have (RFC 3021 for /31: both)."""
+        if self.version == 4 and self.prefix <= 30:
+            return self.base + 1, self.base + self.size - 2
+        return self.base, self.base + self.size - 1
+
+    def __contains__(self, address: Address) -> bool:
+        return address.version == self.version and self.base <= address.value < self.base + self.size
+
+    def overlaps(self, other: Subnet) -> bool:
+        """Whether any address is in both."""
+        return (
+            self.version == other.version
+            and self.base < other.base + other.size
+            and other.base < self.base + self.size
+        )
+
+
+def parse_prefix(text: str, what: str = "subnet") -> tuple[Address, int]:
+    """``ADDRESS/LENGTH`` as a user wrote it, host bits allowed."""
+    head, slash, tail = text.partition("/")
+    address = parse_address(head, what)
+    bits = _BITS[address.version]
+    if not slash or not tail or len(tail) > 3 or frozenset(tail) - _DIGITS or int(tail) > bits:
+        raise BadInput(f"{what} {text!a} has no valid prefix length", f"write it as {head}/24")
+    return address, int(tail)
+
+
+def parse_subnet(text: str, what: str = "subnet") -> Subnet:
+    """A subnet as a user wrote it; host bits set are refused, as they hide a slip."""
+    address, prefix = parse_prefix(text, what)
+    size = 1 << (_BITS[address.version] - prefix)
+    base = address.value - address.value % size
+    if base != address.value:
+        meant = Subnet(address.version, base, prefix)
+        raise BadInput(f"{what} {text} has host bits set", f"did you mean {meant}?")
+    return Subnet(address.version, base, prefix)

@@ -1,0 +1,52 @@
+"""What was observed of the kernel, as one frozen value: the other half of every decision."""
+
+from __future__ import annotations
+
+from weft.core.model.address import Address, Subnet
+from weft.core.record import Record
+
+
+class LinkFact(Record):
+    """A link of the host: its name, kind, and the names that mark it."""
+
+    ifname: str
+    kind: str
+    altnames: tuple[str, ...]
+
+
+class RouteFact(Record):
+    """A subnet that the host routes or is on, and by what."""
+
+    subnet: Subnet
+    by: str
+
+
+class HostFacts(Record):
+    """What a network needs to know of the host before it is made.
+
+    ``tables`` are (family, comment) of nf_tables tables named weft; ``nameservers`` and routes are
+    what an automatic subnet must stay clear of.
+    """
+
+    links: tuple[LinkFact, ...]
+    routes: tuple[RouteFact, ...]
+    tables: tuple[tuple[str, str], ...]
+    forwarding: bool
+    nameservers: tuple[Address, ...] = ()
+
+    def link(self, name: str) -> LinkFact | None:
+        """The link that has a name or altname."""
+        return next((f for f in self.links if name == f.ifname or name in f.altnames), None)
+
+    def table(self, family: str) -> str | None:
+        """The comment of a table; None when there is no such table."""
+        return next((said for f, said in self.tables if f == family), None)
+
+
+class PlaceFacts(Record):
+    """What a container's attach needs to know: its bridge, and what stands in its way."""
+
+    bridge: LinkFact | None
+    stale: LinkFact | None
+    netns: bool
+    foreign_file: str

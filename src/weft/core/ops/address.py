@@ -1,0 +1,50 @@
+"""Addresses of interfaces (ip-address(8))."""
+
+from __future__ import annotations
+
+from weft.core.model.address import Address, Subnet
+from weft.core.ops.base import VANISHES, Final, Names, Op, inside, quote
+from weft.core.wire import rtnetlink as rt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from weft.core.ops.base import Message
+
+
+def _broadcast(address: Address, prefix: int) -> bytes | None:
+    """As ``ip addr add ... brd +`` works it out; none for IPv6 and for subnets too small for one."""
+    if address.version != 4 or prefix > 30:
+        return None
+    size = 1 << (32 - prefix)
+    return Subnet(4, address.value - address.value % size, prefix).last.packed
+
+
+class AddressAdd(Op):
+    """Gives an interface an address; the connected route comes with it."""
+
+    ifname: str
+    address: Address
+    prefix: int
+    netns: str = ""
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        where = f"{self.netns}:{self.ifname}" if self.netns else self.ifname
+        return f"give {where} the address {self.address}/{self.prefix}"
+
+    def shell(self) -> tuple[str, ...]:
+        brd = " brd +" if _broadcast(self.address, self.prefix) else ""
+        words = f"addr add {self.address}/{self.prefix}{brd} dev {quote(self.ifname)}"
+        return (inside(self.netns, words),)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        address = rt.Address(
+            ifindex=names.index(self.ifname),
+            address=self.address.packed,
+            prefixlen=self.prefix,
+            broadcast=_broadcast(self.address, self.prefix),
+        )
+        return (rt.new_address(address),)
+
+    def undo(self) -> Final:
+        return VANISHES

@@ -1,0 +1,177 @@
+"""Links: bridges, veth pairs, up and down, deletion by mark or by group (ip-link(8))."""
+
+from __future__ import annotations
+
+from weft.core.model.names import mac_bytes
+from weft.core.ops.base import VANISHES, Final, Names, Op, inside, quote
+from weft.core.wire import rtnetlink as rt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from weft.core.ops.base import Message
+
+#: IN6_ADDR_GEN_MODE_NONE: no link-local address, hence no DAD, MLD or RS from a bridge port, which
+#: makes 1000 containers on one bridge three times as cheap (linux/if_link.h).
+_NO_IPV6_ADDRESS = 1
+
+
+class BridgeAdd(Op):
+    """A bridge, down, with its mark. STP is off and there is no forward delay, so ports work at once."""
+
+    ifname: str
+    mac: str
+    mtu: int
+    mark: str
+    alias: str
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"make the bridge {self.ifname}"
+
+    def shell(self) -> tuple[str, ...]:
+        name = quote(self.ifname)
+        return (
+            f"ip link add name {name} mtu {self.mtu} address {self.mac} type bridge stp_state 0 forward_delay 0",
+            f"ip link property add dev {name} altname {self.mark}",
+            f"ip link set dev {name} alias {quote(self.alias)}",
+        )
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        bridge = rt.Bridge(stp_state=0, forward_delay=0)
+        link = rt.Link(
+            ifname=self.ifname, mac=mac_bytes(self.mac), mtu=self.mtu, kind="bridge", bridge=bridge
+        )
+        return (
+            rt.new_link(link),
+            rt.add_altname(self.ifname, self.mark),
+            rt.set_link(rt.Link(ifname=self.ifname, alias=self.alias)),
+        )
+
+    def undo(self) -> Op:
+        return LinkDel(self.ifname, self.mark)
+
+
+class VethAdd(Op):
+    """A veth pair: the host's end up, in a bridge and a group; the peer in its namespace from birth.
+
+    One queue each, since veth otherwise allocates one per possible CPU and waits for an RCU grace
+    period to shrink again. Hairpin is set because with bridge-nf-call-iptables a container that
+    dials its own published port is bridged back through its own port.
+    """
+
+    ifname: str
+    mac: str
+    mtu: int
+    bridge: str
+    group: int
+    peer_netns: str
+    peer: str
+    peer_mac: str
+    mark: str
+    alias: str
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"plug {self.peer_netns}:{self.peer} into {self.bridge} by {self.ifname}"
+
+    def shell(self) -> tuple[str, ...]:
+        name, queues = quote(self.ifname), "numtxqueues 1 numrxqueues 1"
+        return (
+            f"ip link add name {name} up mtu {self.mtu} address {self.mac} {queues} master {quote(self.bridge)} "
+            f"group {self.group} type veth peer name {quote(self.peer)} netns {quote(self.peer_netns)} "
+            f"mtu {self.mtu} address {self.peer_mac} {queues}",
+            f"ip link property add dev {name} altname {self.mark}",
+            f"ip link set dev {name} alias {quote(self.alias)} addrgenmode none type bridge_slave hairpin on",
+        )
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        peer = rt.Link(
+            ifname=self.peer,
+            mac=mac_bytes(self.peer_mac),
+            mtu=self.mtu,
+            num_tx_queues=1,
+            num_rx_queues=1,
+            netns_fd=names.netns(self.peer_netns),
+        )
+        link = rt.Link(
+            flags=rt.IFF_UP,
+            change=rt.IFF_UP,
+            ifname=self.ifname,
+            mac=mac_bytes(self.mac),
+            mtu=self.mtu,
+            master=names.index(self.bridge),
+            group=self.group,
+            num_tx_queues=1,
+            num_rx_queues=1,
+            kind="veth",
+            peer=peer,
+        )
+        port = rt.Link(
+            ifname=self.ifname,
+            alias=self.alias,
+            addr_gen_mode=_NO_IPV6_ADDRESS,
+            port=rt.Port(hairpin=1),
+        )
+        return rt.new_link(link), rt.add_altname(self.ifname, self.mark), rt.set_link(port)
+
+    def undo(self) -> Op:
+        return LinkDel(self.ifname, self.mark)
+
+
+class LinkUp(Op):
+    """Sets a link up."""
+
+    ifname: str
+    netns: str = ""
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"set {self.ifname} up" + (f" in {self.netns}" if self.netns else "")
+
+    def shell(self) -> tuple[str, ...]:
+        return (inside(self.netns, f"link set dev {quote(self.ifname)} up"),)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.set_link(rt.Link(ifname=self.ifname, flags=rt.IFF_UP, change=rt.IFF_UP)),)
+
+    def undo(self) -> Final:
+        return VANISHES
+
+
+class LinkDel(Op):
+    """Deletes a link by its mark, so that a foreign link of the same name is never touched."""
+
+    ifname: str
+    mark: str
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"delete the link {self.ifname}"
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"ip link del dev {self.mark}",)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.del_link(name=self.mark),)
+
+    def undo(self) -> Final:
+        return Final("a deleted link is gone")
+
+
+class LinkGroupDel(Op):
+    """Deletes all links of a group in one go: 0.3 ms each where one by one takes 20 ms."""
+
+    group: int
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"delete all links of group {self.group}"
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"ip link del group {self.group}",)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.del_group(self.group),)
+
+    def undo(self) -> Final:
+        return Final("deleted links are gone")

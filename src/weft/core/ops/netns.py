@@ -1,0 +1,108 @@
+"""Named network namespaces, their sysctls, and the name files that go with them (ip-netns(8))."""
+
+from __future__ import annotations
+
+from weft.core.ops.base import VANISHES, Final, Op, quote
+
+ETC_NETNS = "/etc/netns"
+
+
+class NetnsAdd(Op):
+    """A new network namespace under /run/netns with IPv6 off and ``lo`` up.
+
+    IPv6 is off before the first link comes: a container of an IPv4 network must not take a router
+    advertisement (CVE-2020-13401), and DAD and MLD of 1000 containers flood each other.
+    """
+
+    name: str
+    kind = "netns"
+
+    def describe(self) -> str:
+        return f"make the network namespace {self.name}"
+
+    def shell(self) -> tuple[str, ...]:
+        name = quote(self.name)
+        return (
+            f"ip netns add {name}",
+            f"ip netns exec {name} sysctl -qw net/ipv6/conf/all/disable_ipv6=1",
+        )
+
+    def undo(self) -> Op:
+        return NetnsDel(self.name)
+
+
+class NetnsDel(Op):
+    """Takes the name off; the kernel ends the namespace and its links once nothing else holds it."""
+
+    name: str
+    kind = "netns"
+
+    def describe(self) -> str:
+        return f"delete the network namespace {self.name}"
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"ip netns del {quote(self.name)}",)
+
+    def undo(self) -> Final:
+        return Final("a namespace that nothing holds is gone")
+
+
+class Sysctl(Op):
+    """Sets one sysctl of the host's namespace. Keys have slashes, as interface names may have dots."""
+
+    key: str
+    value: str
+    stays: str = ""
+    kind = "sysctl"
+
+    def describe(self) -> str:
+        return f"set {self.key} to {self.value}"
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"sysctl -qw {quote(self.key)}={quote(self.value)}",)
+
+    def undo(self) -> Final:
+        return Final(self.stays) if self.stays else VANISHES
+
+
+class EtcNetns(Op):
+    """/etc/netns/NAME: hosts points to the network's shared file, resolv.conf is the container's own.
+
+    ``ip netns exec`` and ``weft`` bind these files over /etc of what they run.
+    """
+
+    name: str
+    hosts: str
+    resolv: str
+    kind = "file"
+
+    def describe(self) -> str:
+        return f"write the name files of {self.name} in {ETC_NETNS}/{self.name}"
+
+    def shell(self) -> tuple[str, ...]:
+        where = f"{ETC_NETNS}/{self.name}"
+        return (
+            f"mkdir -p {where}",
+            f"ln -s {quote(self.hosts)} {where}/hosts",
+            f"printf %s {quote(self.resolv)} > {where}/resolv.conf",
+        )
+
+    def undo(self) -> Op:
+        return EtcNetnsDel(self.name)
+
+
+class EtcNetnsDel(Op):
+    """Removes the two name files that weft wrote, and their directory when nothing else is in it."""
+
+    name: str
+    kind = "file"
+
+    def describe(self) -> str:
+        return f"remove the name files of {self.name}"
+
+    def shell(self) -> tuple[str, ...]:
+        where = f"{ETC_NETNS}/{self.name}"
+        return (f"rm -f {where}/hosts {where}/resolv.conf", f"rmdir {where}")
+
+    def undo(self) -> Final:
+        return Final("removed files are gone")

@@ -1,0 +1,97 @@
+"""Routes (ip-route(8)): the default route of a container, the prohibit routes between networks."""
+
+from __future__ import annotations
+
+from weft.core.model.address import Address, Subnet
+from weft.core.ops.base import VANISHES, Final, Names, Op, inside, quote
+from weft.core.wire import rtnetlink as rt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from weft.core.ops.base import Message
+
+#: RTPROT_BOOT: what ``ip route add`` itself writes.
+_BOOT = 3
+
+
+class DefaultRoute(Op):
+    """The default route of a container, by its gateway. It vanishes with the namespace."""
+
+    gateway: Address
+    ifname: str
+    netns: str
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"route {self.netns} by {self.gateway}"
+
+    def shell(self) -> tuple[str, ...]:
+        return (inside(self.netns, f"route add default via {self.gateway} dev {quote(self.ifname)}"),)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        route = rt.Route(
+            family=2,
+            gateway=self.gateway.packed,
+            oif=names.index(self.ifname),
+            protocol=_BOOT,
+            scope=rt.RT_SCOPE_UNIVERSE,
+            type=rt.RTN_UNICAST,
+        )
+        return (rt.new_route(route),)
+
+    def undo(self) -> Final:
+        return VANISHES
+
+
+class ProhibitAdd(Op):
+    """Packets that are routed by this table to this subnet are refused (ICMP: administratively)."""
+
+    subnet: Subnet
+    table: int
+    protocol: int
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"refuse routes to {self.subnet} from other networks (table {self.table})"
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"ip route add prohibit {self.subnet} table {self.table} proto {self.protocol}",)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.new_route(_prohibit(self)),)
+
+    def undo(self) -> Op:
+        return ProhibitDel(self.subnet, self.table, self.protocol)
+
+
+class ProhibitDel(Op):
+    """Takes a prohibit route away again."""
+
+    subnet: Subnet
+    table: int
+    protocol: int
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"no longer refuse routes to {self.subnet} (table {self.table})"
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"ip route del prohibit {self.subnet} table {self.table} proto {self.protocol}",)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.del_route(_prohibit(self)),)
+
+    def undo(self) -> Op:
+        return ProhibitAdd(self.subnet, self.table, self.protocol)
+
+
+def _prohibit(op: ProhibitAdd | ProhibitDel) -> rt.Route:
+    return rt.Route(
+        family=2,
+        dst=op.subnet.first.packed,
+        dst_len=op.subnet.prefix,
+        table=op.table,
+        protocol=op.protocol,
+        scope=rt.RT_SCOPE_UNIVERSE,
+        type=rt.RTN_PROHIBIT,
+    )

@@ -1,0 +1,87 @@
+"""A plan: operations in order, what takes them back, and how both are written to the journal."""
+
+from __future__ import annotations
+
+from weft.core.ops.base import Final, Op
+from weft.core.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+class Plan(Record):
+    """Operations in the order of doing. ``undo`` is their way back, last first."""
+
+    ops: tuple[Op, ...]
+
+    def undo(self) -> Plan:
+        """The plan that takes this one back: what cannot or need not be undone is left out."""
+        return Plan(tuple([u for u in [op.undo() for op in reversed(self.ops)] if not isinstance(u, Final)]))
+
+    def describe(self) -> str:
+        """One line an operation."""
+        return "".join([op.describe() + "\n" for op in self.ops])
+
+
+def batched(plans: Sequence[tuple[Op, ...]], size: int = 200) -> Plan:
+    """Many like plans as one, ``size`` at a time side by side: equal steps become neighbours, so
+    that the hands send them together. The order within each plan stays.
+
+    ``size`` bounds the descriptors that are open at once (two a namespace).
+    """
+    ops: list[Op] = []
+    for start in range(0, len(plans), size):
+        chunk = [(_stage(op), op) for plan in plans[start : start + size] for op in plan]
+        chunk.sort(key=lambda pair: pair[0])
+        ops += [op for _, op in chunk]
+    return Plan(tuple(ops))
+
+
+_STAGES = {"EtcNetns": 0, "NetnsAdd": 1, "VethAdd": 2, "ElementAdd": 3, "HostsAdd": 9}
+
+
+def _stage(op: Op) -> int:
+    """What comes before what in an attach; everything inside the namespace is one stage."""
+    return _STAGES.get(type(op).__name__, 5)
+
+
+def _pack(value: Any) -> Any:
+    if isinstance(value, Record):
+        kind = type(value)
+        return ("@", kind.__module__, kind.__name__, *[_pack(v) for v in value._astuple()])
+    if isinstance(value, tuple):
+        return tuple([_pack(v) for v in value])
+    return value
+
+
+def dump(plan: Plan) -> str:
+    """The plan as the text of a Python literal: only tuples, strings, numbers, None."""
+    return repr(_pack(plan.ops))
+
+
+def _unpack(value: Any) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    if not value or value[0] != "@":
+        return tuple([_unpack(v) for v in value])
+    module, name = str(value[1]), str(value[2])
+    if not module.startswith("weft.core."):
+        raise ValueError(f"{module} is not a module of values")
+    from importlib import import_module  # noqa: PLC0415  (only when a journal is read)
+
+    kind = getattr(import_module(module), name)
+    if not (isinstance(kind, type) and issubclass(kind, Record)):
+        raise ValueError(f"{module}.{name} is not a value")
+    return kind(*[_unpack(v) for v in value[3:]])
+
+
+def load(text: str) -> Plan:
+    """The plan that ``dump`` wrote. ValueError or SyntaxError when the text is not one."""
+    from ast import literal_eval  # noqa: PLC0415  (only when a journal is read)
+
+    ops = _unpack(literal_eval(text))
+    if not isinstance(ops, tuple) or not all(isinstance(op, Op) for op in ops):
+        raise ValueError("the text is not a plan")
+    return Plan(ops)

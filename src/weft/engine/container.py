@@ -1,0 +1,299 @@
+"""Containers: attached, run, ended, removed."""
+
+from __future__ import annotations
+
+from weft.core.drivers import bridge as driver
+from weft.core.ipam import pool as ipam
+from weft.core.model.address import Address, parse_address
+from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
+from weft.core.model.names import check_hostname, check_ifname, check_mac, check_name
+from weft.core.model.network import BRIDGE_PORTS, Endpoint, Network, Sandbox
+from weft.core.model.publish import Publish
+from weft.core.model.state import State
+from weft.core.ops.base import Op
+from weft.core.ops.link import LinkDel
+from weft.core.plan.plan import Plan, batched
+from weft.core.record import Record
+from weft.engine.network import DEFAULT, ensure_default
+from weft.engine.work import CONTAINER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from weft.engine.work import Work
+
+#: Where the loopback proxy listens if that port is free: below the ephemeral range.
+PROXY_PORT = 7765
+
+
+class RunRequest(Record):
+    """What a user asks of ``run`` for the network's part; texts are as typed."""
+
+    name: str
+    network: str = DEFAULT
+    address: str = ""
+    mac: str = ""
+    ifname: str = "eth0"
+    hostname: str = ""
+    aliases: tuple[str, ...] = ()
+    publish: tuple[Publish, ...] = ()
+    dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    auto_remove: bool = False
+
+
+class Attached(Record):
+    """A container that stands: its wishes, its plan, and the journal entry while that is open."""
+
+    network: Network
+    sandbox: Sandbox
+    endpoint: Endpoint
+    plan: Plan
+    entry: int = 0
+
+
+def check(request: RunRequest) -> Address | None:
+    """All that can be refused without looking at the machine; the address, if one is asked for."""
+    check_name(request.name, "container")
+    check_ifname(request.ifname)
+    if request.hostname:
+        check_hostname(request.hostname)
+    for alias in request.aliases:
+        check_hostname(alias, "alias")
+    if request.mac:
+        check_mac(request.mac)
+    for server in request.dns:
+        if parse_address(server, "DNS server").loopback:
+            raise BadInput(f"DNS server {server} is a loopback address", "inside a container that is itself")
+    for i, one in enumerate(request.publish):
+        for other in request.publish[:i]:
+            if one.clashes(other):
+                raise BadInput(f"published port {one} clashes with {other}")
+    return parse_address(request.address) if request.address else None
+
+
+class Claims:
+    """What the requests of one batch have taken so far, beside what is stored."""
+
+    __slots__ = ("addresses", "hint", "names", "ports")
+
+    def __init__(self) -> None:
+        self.addresses: set[Address] = set()
+        self.names: set[str] = set()
+        self.ports: dict[tuple[str, int], list[Publish]] = {}
+        self.hint = 0
+
+
+def attach(work: Work, request: RunRequest) -> Attached:
+    """Makes a container's place in its network. Its journal entry stays open until ``settle``."""
+    address = check(request)
+    with work.machine.lock():
+        work.recover()
+        network, fresh = _network(work, request.network)
+        found = _decide(work, network, request, address, Claims(), fresh)
+        before = () if fresh else _preparation(work, network, found)
+        ports = _ports(work, [found.endpoint])
+        plan = Plan((*before, *ports, *found.plan.ops))
+        if work.dry:
+            work.show(plan)
+            return found._replace(plan=plan)
+        entry = work.make(CONTAINER, request.name, plan, lambda: _store(work, found))
+        return found._replace(plan=plan, entry=entry)
+
+
+def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
+    """Makes many network-only containers in one network as one durable change: all or none."""
+    addresses = [check(r) for r in requests]
+    if any(r.network != requests[0].network for r in requests):
+        raise BadInput("containers of one batch belong to one network")
+    with work.machine.lock():
+        work.recover()
+        network, fresh = _network(work, requests[0].network)
+        claims = Claims()
+        found = [
+            _decide(work, network, r, a, claims, fresh) for r, a in zip(requests, addresses, strict=True)
+        ]
+        before = () if fresh else [op for f in found for op in _preparation(work, network, f)]
+        ports = _ports(work, [f.endpoint for f in found])
+        plan = Plan((*before, *ports, *batched([f.plan.ops for f in found]).ops))
+        if work.dry:
+            work.show(plan)
+            return found
+
+        def wish() -> None:
+            for one in found:
+                _store(work, one)
+
+        entry = work.make(CONTAINER, "\n".join([r.name for r in requests]), plan, wish)
+        work.settle(entry, lambda: [work.store.set_state(r.name, State("running")) for r in requests])
+        return found
+
+
+def _network(work: Work, name: str) -> tuple[Network, bool]:
+    """The network, and whether it is only planned (a dry run that would make the default one)."""
+    if name != DEFAULT:
+        return work.store.network(name), False
+    fresh = work.store.find_network(DEFAULT) is None
+    return ensure_default(work), fresh and work.dry
+
+
+def _decide(
+    work: Work, network: Network, request: RunRequest, address: Address | None, claims: Claims, fresh: bool
+) -> Attached:
+    """Address, names and ports of a container; every clash with what weft knows is found here."""
+    store, pool = work.store, network.pool4
+    if request.name in claims.names or store.has_container(request.name):
+        raise Conflict(f"container {request.name} exists already", f"`weft rm -f {request.name}` removes it")
+    claims.names.add(request.name)
+    for publish in request.publish:
+        _claim_port(work, publish, claims)
+    if not fresh and store.count_endpoints(network.name) + len(claims.names) > BRIDGE_PORTS:
+        raise Exhausted(
+            f"network {network.name} is full: its bridge takes {BRIDGE_PORTS} ports (the kernel's BR_MAX_PORTS)",
+            "use another network",
+        )
+    if address is not None:
+        holder = (lambda _: "") if fresh else (lambda a: store.address_holder(network.name, a))
+        ipam.check_free(pool, address, lambda a: "of this batch" if a in claims.addresses else holder(a))
+    else:
+        address = _free_address(work, network, claims, fresh)
+    claims.addresses.add(address)
+    root = store.root
+    sandbox = Sandbox(
+        root=root,
+        name=request.name,
+        hostname=request.hostname or request.name,
+        dns=request.dns or _upstreams(work),
+        search=request.search,
+        command=request.command,
+        auto_remove=request.auto_remove,
+        created=work.machine.now(),
+    )
+    endpoint = Endpoint(
+        root=root,
+        network=network.name,
+        container=request.name,
+        address=address,
+        prefix=pool.subnet.prefix,
+        mac=request.mac,
+        ifname=request.ifname,
+        aliases=request.aliases,
+        publish=request.publish,
+    )
+    wants = driver.endpoint_wants(network, sandbox, endpoint, work.hosts_file(network.name))
+    return Attached(network, sandbox, endpoint, Plan(wants))
+
+
+def _free_address(work: Work, network: Network, claims: Claims, fresh: bool) -> Address:
+    def is_free(value: int) -> bool:
+        address = Address(pool.subnet.version, value)
+        return address not in claims.addresses and (
+            fresh or not work.store.address_holder(network.name, address)
+        )
+
+    pool = network.pool4
+    hint = claims.hint or (0 if fresh else work.store.next_address(network.name))
+    found = ipam.lowest_free(pool, hint, is_free)
+    claims.hint = found.value + 1
+    return found
+
+
+def _claim_port(work: Work, publish: Publish, claims: Claims) -> None:
+    near = claims.ports.setdefault((publish.proto, publish.host_port), [])
+    owner = "of this batch" if any(publish.clashes(p) for p in near) else work.store.port_holder(publish)
+    if owner:
+        raise Conflict(
+            f"port {publish.host_port}/{publish.proto} on {publish.host} is published by container {owner}",
+            "choose another host port",
+        )
+    near.append(publish)
+
+
+def _upstreams(work: Work) -> tuple[str, ...]:
+    servers, _ = work.machine.upstreams()
+    if not servers:
+        work.say("warning: the host has no name server but loopback ones; give one with --dns")
+    return servers
+
+
+def _preparation(work: Work, network: Network, found: Attached) -> tuple[Op, ...]:
+    """What must go first, after a look at what is there. Only what carries our mark may go."""
+    name, endpoint = found.sandbox.name, found.endpoint
+    facts = work.machine.place_facts(network.bridge, endpoint.mark, name)
+    if facts.bridge is None or network.mark not in facts.bridge.altnames:
+        raise KernelError(
+            f"bridge {network.bridge} of network {network.name} is gone, or no longer weft's",
+            f"make it again: weft net rm -f {network.name}, then weft net create",
+        )
+    if facts.netns:
+        raise NotOurs(
+            f"a network namespace {name} exists under /run/netns and is not weft's", "choose another --name"
+        )
+    if facts.foreign_file:
+        raise NotOurs(f"{facts.foreign_file} exists and is not weft's", "choose another --name")
+    # A container of this name was removed a moment ago and its namespace is still dying.
+    return (LinkDel(facts.stale.ifname, endpoint.mark),) if facts.stale is not None else ()
+
+
+def _ports(work: Work, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
+    """Holding the published ports comes first: most of what can fail about them fails there."""
+    publishes = [p for e in endpoints for p in e.publish]
+    if not publishes:
+        return ()
+    running = work.store.needs_proxy() and work.machine.proxy_alive()
+    if not running and not any(p.covers_loopback for p in publishes):
+        for publish in publishes:
+            work.machine.probe_port(publish)
+        return ()
+    first: tuple[Op, ...] = ()
+    if not running:
+        first = start_proxy(work)
+    return (*first, *[op for e in endpoints for op in driver.loopback_wants(e)])
+
+
+def start_proxy(work: Work) -> tuple[Op, ...]:
+    """Starts the loopback proxy with all that it should hold already."""
+    from weft.core.firewall.elements import proxy_element  # noqa: PLC0415  (only when it is started)
+
+    before: list[Op] = []
+    known = work.store.get("proxy_port")
+    if known:
+        # It was killed: its element still points to the old port.
+        undo = proxy_element(int(known)).undo()
+        if isinstance(undo, Op):
+            before.append(undo)
+    port = work.machine.free_proxy_port(int(known or PROXY_PORT))
+    held = [op for e in work.store.published() for op in driver.loopback_wants(e)]
+    if not work.dry:
+        with work.store.write():
+            work.store.put("proxy_port", str(port))
+    return (*before, *driver.proxy_wants(port), *held)
+
+
+def _store(work: Work, found: Attached) -> None:
+    work.store.add_container(found.sandbox, "created")
+    work.store.add_endpoint(found.endpoint)
+
+
+def settle(work: Work, found: Attached, state: State) -> None:
+    """The container stands: strikes the journal entry out and stores its state."""
+    work.settle(found.entry, lambda: work.store.set_state(found.sandbox.name, state))
+
+
+def create(work: Work, request: RunRequest) -> Attached:
+    """A network-only container: no process, held by its mount; its state is running."""
+    found = attach(work, request)
+    if not work.dry:
+        settle(work, found, State("running"))
+    return found
+
+
+def published_remark(endpoint: Endpoint) -> str:
+    """What a user should know of ports published on 127.0.0.1 by default; "" when there are none."""
+    local = [p for p in endpoint.publish if p.host.loopback]
+    if not local:
+        return ""
+    ports = ", ".join([f"{p.host}:{p.host_port} -> {p.port}/{p.proto}" for p in local])
+    return f"published on loopback only: {ports} (0.0.0.0:PORT:PORT opens it to the network)"

@@ -1,0 +1,49 @@
+"""Entering a container that exists: where a further command goes."""
+
+from __future__ import annotations
+
+from weft.core.model.errors import Conflict
+from weft.core.model.launch import Launch
+from weft.core.ops.netns import ETC_NETNS
+from weft.core.record import Record
+from weft.engine.removal import reap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from weft.engine.work import Work
+
+
+class Entrance(Record):
+    """How to get in: beside its process, or, where it has none, by its name with a view made anew."""
+
+    launch: Launch
+    pid: int | None = None
+    started: int | None = None
+
+    def shell(self) -> str:
+        """The command line it equals."""
+        if self.pid is None:
+            return self.launch.shell()
+        from shlex import join  # noqa: PLC0415
+
+        env = join([f"{k}={v}" for k, v in self.launch.env])
+        spaces = "--net --mount --uts --ipc"
+        return f"nsenter --target={self.pid} {spaces} env -i {env} {join(self.launch.argv)}"
+
+
+def enter(work: Work, name: str, launch: Launch) -> Entrance:
+    """The way into a container; NotFound, Conflict when it has exited. The launch gets its view."""
+    with work.machine.lock():
+        work.recover()
+        reap(work)
+        sandbox, state = work.store.container(name)
+        endpoint = work.store.endpoint(sandbox.name)
+    if endpoint is None or state.word == "exited":
+        raise Conflict(f"container {sandbox.name} has exited", "start another with `weft run`")
+    view = launch._replace(
+        netns=sandbox.name,
+        hostname=sandbox.hostname,
+        hosts=work.hosts_file(endpoint.network),
+        resolv=f"{ETC_NETNS}/{sandbox.name}/resolv.conf",
+    )
+    return Entrance(view, state.pid, state.started)

@@ -1,0 +1,151 @@
+"""Containers detached and removed, one or a thousand in one go."""
+
+from __future__ import annotations
+
+from weft.core.drivers import bridge as driver
+from weft.core.model.errors import Conflict
+from weft.core.model.network import Endpoint, Sandbox
+from weft.core.model.state import State
+from weft.core.ops.base import Op
+from weft.core.ops.file import HostsDel
+from weft.core.ops.loopback import LoopbackDel, LoopbackStop
+from weft.core.ops.nft import ElementDel
+from weft.core.plan.plan import Plan
+from weft.engine.work import CONTAINER, DETACH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from weft.engine.work import Work
+
+
+def remove(work: Work, names: Sequence[str], force: bool = False) -> list[str]:
+    """Removes containers and all that was made for them; their full names.
+
+    Conflict when one has processes, unless ``force`` kills those; then none is removed. NotFound.
+    """
+    with work.machine.lock():
+        work.recover()
+        return remove_locked(work, names, force)
+
+
+def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
+    """The same with the lock held."""
+    found = [work.store.container(name)[0] for name in dict.fromkeys(names)]
+    _end_processes(work, found, force)
+    plan = detach_plan(work, found)
+    if work.dry:
+        work.show(plan)
+        return [s.name for s in found]
+    work.unmake(CONTAINER, "\n".join([s.name for s in found]), plan)
+    for sandbox in found:
+        if sandbox.command:
+            work.machine.remove_file(work.log_file(sandbox.name))
+    return [s.name for s in found]
+
+
+def _end_processes(work: Work, found: Sequence[Sandbox], force: bool) -> None:
+    """Whoever is inside keeps the namespace and its cable alive: refused, or killed when forced."""
+    inodes = {work.machine.netns_inode(s.name): s.name for s in found}
+    inside = {inodes[i]: pids for i, pids in work.machine.processes(inodes).items() if pids}
+    if inside and not force:
+        name, pids = next(iter(inside.items()))
+        shown = ", ".join([str(p) for p in pids[:5]])
+        raise Conflict(
+            f"container {name} has running processes (pid {shown})", f"`weft rm -f {name}` ends them first"
+        )
+    if inside and not work.dry:
+        work.machine.end([pid for pids in inside.values() for pid in pids])
+
+
+def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
+    """The way back of attaching, in groups: one message batch, one file change, then the namespaces.
+
+    The veth pairs are not deleted here: they go with their namespaces, in one batch of the kernel's
+    own, while deleting them one by one waits 20 ms each.
+    """
+    endpoints = [e for e in [work.store.endpoint(s.name) for s in found] if e is not None]
+    ops: list[Op] = [*_let_go(work, endpoints)]
+    lines: dict[str, list[str]] = {}
+    for sandbox in found:
+        endpoint = next((e for e in endpoints if e.container == sandbox.name), None)
+        if endpoint is not None:
+            ops += _undo_elements(work, sandbox, endpoint)
+            lines.setdefault(work.hosts_file(endpoint.network), []).append(str(endpoint.address))
+    ops += [HostsDel(path, tuple(addresses)) for path, addresses in lines.items()]
+    return Plan((*ops, *_names(work, endpoints)))
+
+
+def _undo_elements(work: Work, sandbox: Sandbox, endpoint: Endpoint) -> list[Op]:
+    return [op for op in _way_back(work, sandbox, endpoint) if isinstance(op, ElementDel)]
+
+
+def _way_back(work: Work, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Op, ...]:
+    network = work.store.network(endpoint.network)
+    wants = driver.endpoint_wants(network, sandbox, endpoint, work.hosts_file(network.name))
+    return Plan(wants).undo().ops
+
+
+def _names(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
+    from weft.core.ops.netns import EtcNetnsDel, NetnsDel  # noqa: PLC0415
+
+    return [op for e in endpoints for op in (NetnsDel(e.container), EtcNetnsDel(e.container))]
+
+
+def _let_go(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
+    """The ports go first. The proxy ends with the last that covers loopback, and its element too."""
+    dels: list[Op] = [LoopbackDel(*p.key) for e in endpoints for p in e.publish]
+    if not dels or not work.store.needs_proxy():
+        return []
+    going = {e.container for e in endpoints}
+    stays = any(
+        p.covers_loopback for e in work.store.published() if e.container not in going for p in e.publish
+    )
+    if stays:
+        return dels
+    from weft.core.firewall.elements import proxy_element  # noqa: PLC0415
+
+    known = work.store.get("proxy_port")
+    element = proxy_element(int(known)).undo() if known else None
+    return [*dels, LoopbackStop(), *([element] if isinstance(element, Op) else [])]
+
+
+def finish(work: Work, name: str, pid: int, code: int) -> None:
+    """A container's command has ended: frees its address and ports; removes it when it was to be.
+
+    Called by whoever waited for it. Does nothing when the container has been removed meanwhile.
+    """
+    with work.machine.lock():
+        work.recover()
+        if not work.store.has_container(name):
+            return
+        sandbox, state = work.store.container(name)
+        if state.pid == pid:
+            _finish(work, sandbox, code)
+
+
+def _finish(work: Work, sandbox: Sandbox, code: int) -> None:
+    inode = work.machine.netns_inode(sandbox.name)
+    for pids in work.machine.processes((inode,)).values():
+        work.machine.end(pids)
+    plan = detach_plan(work, (sandbox,))
+    if sandbox.auto_remove:
+        work.unmake(CONTAINER, sandbox.name, plan)
+        work.machine.remove_file(work.log_file(sandbox.name))
+        return
+    ended = State("exited", exit_code=code)
+    work.unmake(DETACH, sandbox.name, plan, lambda: work.store.set_state(sandbox.name, ended))
+
+
+#: What a container's exit code is when whoever waited for it was killed with it.
+LOST = 137
+
+
+def reap(work: Work) -> None:
+    """Ends what processes left that died together with their monitor. The lock is held."""
+    for sandbox, state in work.store.supervised():
+        watched = work.machine.alive(state.watcher, state.watcher_started)
+        if not watched and not work.machine.alive(state.pid, state.started):
+            work.say(f"container {sandbox.name} and its monitor were killed: cleaning up")
+            _finish(work, sandbox, LOST)

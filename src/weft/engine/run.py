@@ -1,0 +1,75 @@
+"""A command in a container: attached, started, recorded."""
+
+from __future__ import annotations
+
+from weft.core.model.errors import WeftError
+from weft.core.model.launch import Launch
+from weft.core.model.state import State
+from weft.core.ops.netns import ETC_NETNS
+from weft.engine import container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from weft.core.boundary import Process
+    from weft.engine.container import Attached, RunRequest
+    from weft.engine.work import Work
+
+
+def launch_of(work: Work, found: Attached, env: tuple[tuple[str, str], ...], cwd: str, detach: bool) -> Launch:
+    """The command with the view it gets of names and network."""
+    name = found.sandbox.name
+    return Launch(
+        netns=name,
+        hostname=found.sandbox.hostname,
+        hosts=work.hosts_file(found.network.name),
+        resolv=f"{ETC_NETNS}/{name}/resolv.conf",
+        argv=found.sandbox.command,
+        env=env,
+        cwd=cwd,
+        log=work.log_file(name) if detach else "",
+    )
+
+
+def run(
+    work: Work,
+    request: RunRequest,
+    env: tuple[tuple[str, str], ...],
+    cwd: str,
+    detach: bool,
+    finish: Callable[[int, int], None],
+) -> tuple[Attached, Launch, Process | None]:
+    """Attaches a container and starts its command; nothing is left when the command cannot start.
+
+    ``finish`` is called with pid and status by the watcher of a detached command when it ends. In a
+    dry run nothing is started. CommandNotFound, CommandNotExecutable, and what ``attach`` raises.
+    """
+    probe = Launch(request.name, "", "", "", request.command, env, cwd)
+    work.machine.find_command(probe)
+    found = container.attach(work, request)
+    launch = launch_of(work, found, env, cwd, detach)
+    if work.dry:
+        return found, launch, None
+    return found, launch, _start(work, found, launch, finish)
+
+
+def _start(work: Work, found: Attached, launch: Launch, finish: Callable[[int, int], None]) -> Process:
+    child: Process | None = None
+    try:
+        child = work.machine.start(launch, finish)
+        if not work.machine.wait_port(found.endpoint.host_ifname):
+            work.say(f"warning: the bridge port {found.endpoint.host_ifname} does not forward after 5 s")
+        child.go(launch.argv[0])
+        state = State(
+            "running", child.pid, child.started, watcher=child.watcher, watcher_started=child.watcher_started
+        )
+        container.settle(work, found, state)
+        child.settled()
+    except (WeftError, OSError, KeyboardInterrupt):
+        if child is not None:
+            child.cancel()
+        with work.machine.lock():
+            work.undo(found.entry, "container", found.sandbox.name, found.plan)
+        raise
+    return child

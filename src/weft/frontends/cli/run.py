@@ -1,0 +1,165 @@
+"""``weft run`` and ``weft exec``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from weft.core.model.errors import BadInput, NotYet
+from weft.core.model.publish import parse_publish
+from weft.engine import container
+from weft.engine.container import RunRequest
+from weft.frontends.cli.main import out, work_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from weft.engine.work import Work
+    from weft.frontends.cli.args import Args
+
+_KEYS = ("ip", "mac", "alias", "ifname")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _network(args: Args) -> tuple[str, dict[str, list[str]]]:
+    """``NET[:ip=..,mac=..]``: the name and its options."""
+    given = args.many("network")
+    if len(given) > 1:
+        raise NotYet("containers in several networks are not built yet")
+    name, _, rest = (given[0] if given else "default").partition(":")
+    if name in ("host", "none", "container"):
+        raise NotYet(f"--network {name} is not built yet")
+    options: dict[str, list[str]] = {}
+    for pair in rest.split(",") if rest else ():
+        key, equals, value = pair.partition("=")
+        if key not in _KEYS or not equals or not value:
+            raise BadInput(f"--network option {pair!a} is not one of {', '.join(_KEYS)} with a value")
+        options.setdefault(key, []).append(value)
+    return name, options
+
+
+def _once(options: dict[str, list[str]], key: str, flat: str = "") -> str:
+    found = [*options.get(key, ()), *([flat] if flat else [])]
+    if len(found) > 1:
+        raise BadInput(f"{key} is given twice")
+    return found[0] if found else ""
+
+
+def _made_up_name() -> str:
+    """A name where the user gave none: short, easy to type, not a number."""
+    return "c" + os.urandom(4).hex()
+
+
+def request(args: Args) -> RunRequest:
+    """What the flags ask for."""
+    network, options = _network(args)
+    return RunRequest(
+        name=args.one("name") or _made_up_name(),
+        network=network,
+        address=_once(options, "ip", args.one("ip")),
+        mac=_once(options, "mac").lower(),
+        ifname=_once(options, "ifname") or "eth0",
+        hostname=args.one("hostname"),
+        aliases=(*options.get("alias", ()), *args.many("network-alias")),
+        publish=tuple([p for s in args.many("publish") for p in parse_publish(s)]),
+        dns=args.many("dns"),
+        search=args.many("dns-search"),
+        command=tuple(args.tail),
+        auto_remove=args.on("rm"),
+    )
+
+
+def environment(args: Args) -> tuple[tuple[str, str], ...]:
+    """PATH, HOME and TERM of the caller, and what -e gives; ``-e NAME`` passes the caller's on."""
+    env = {"PATH": os.environ.get("PATH", _PATH), "HOME": os.environ.get("HOME", "/root")}
+    if "TERM" in os.environ:
+        env["TERM"] = os.environ["TERM"]
+    for pair in args.many("env"):
+        key, equals, value = pair.partition("=")
+        if not key or "\0" in pair:
+            raise BadInput(f"--env {pair!a} is not KEY=VALUE")
+        if equals or key in os.environ:
+            env[key] = value if equals else os.environ[key]
+    return tuple(env.items())
+
+
+def directory(args: Args) -> str:
+    """The working directory: -w, else the caller's."""
+    wanted = os.path.abspath(args.one("workdir") or os.getcwd())
+    if not os.path.isdir(wanted):
+        raise BadInput(f"working directory {wanted!a} does not exist")
+    return wanted
+
+
+def run(args: Args) -> int:
+    """``weft run``: the command's status; 0 with -d or without CMD."""
+    wish = request(args)
+    container.check(wish)
+    work = work_for(args)
+    if not args.tail:
+        made = container.create(work, wish)
+        _tell(work, made, wish.name, args.on("quiet"))
+        return 0
+    from weft.engine import run as engine  # noqa: PLC0415  (only with a command)
+
+    detach = args.on("detach")
+    found, launch, child = engine.run(
+        work, wish, environment(args), directory(args), detach, _finisher(args, wish.name)
+    )
+    if child is None:
+        out(launch.shell())
+        return 0
+    if detach:
+        _tell(work, found, wish.name, args.on("quiet"))
+        return 0
+    return _foreground(child.pid, args, wish.name)
+
+
+def _tell(work: Work, found: container.Attached, name: str, quiet: bool) -> None:
+    remark = container.published_remark(found.endpoint)
+    if remark:
+        work.say(remark)
+    if not work.dry:
+        out(name if quiet else found.sandbox.id)
+
+
+def _finisher(args: Args, name: str) -> Callable[[int, int], None]:
+    """What the watcher does when the command has ended; it opens the wishes anew."""
+
+    def finish(pid: int, code: int) -> None:
+        from weft.engine.removal import finish as done  # noqa: PLC0415
+
+        done(work_for(args), name, pid, code)
+
+    return finish
+
+
+def _foreground(pid: int, args: Args, name: str) -> int:
+    from weft.linux import process  # noqa: PLC0415
+
+    process.adopt_orphans()
+    process.forward_signals(pid)
+    code = process.wait(pid)
+    process.end_children()
+    _finisher(args, name)(pid, code)
+    return code
+
+
+def execute(args: Args) -> int:
+    """``weft exec``: joins the container's namespaces and becomes the command. No fork."""
+    if not args.tail:
+        raise BadInput("`weft exec` needs a command", "usage: weft exec C [--] CMD...")
+    from weft.core.model.launch import Launch  # noqa: PLC0415
+    from weft.engine.enter import enter  # noqa: PLC0415
+
+    env, cwd = environment(args), directory(args)
+    work = work_for(args)
+    launch = Launch("", "", "", "", tuple(args.tail), env, cwd)
+    place = enter(work, args.words[0], launch)
+    if work.dry:
+        out(place.shell())
+        return 0
+    sys.stdout.flush()
+    work.machine.become(place.launch, place.pid, place.started)
+    return 125

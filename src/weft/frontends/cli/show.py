@@ -1,0 +1,185 @@
+"""``ls``, ``inspect``, ``ps``, ``logs``, ``port``, ``map``: looks, and changes nothing it was not left."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from weft.core.model.errors import BadInput, NotFound
+from weft.engine import inspect as engine
+from weft.engine.removal import reap
+from weft.frontends.cli.main import out, safe, work_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from weft.engine.work import Work
+    from weft.frontends.cli.args import Args
+
+
+def _work(args: Args) -> Work:
+    """The engine, after ending what crashed commands and killed monitors left."""
+    work = work_for(args)
+    with work.machine.lock():
+        work.recover()
+        reap(work)
+    return work
+
+
+def _filtered(rows: list[dict[str, Any]], args: Args) -> list[dict[str, Any]]:
+    for wish in args.many("filter"):
+        key, equals, value = wish.partition("=")
+        if not equals or (rows and key not in rows[0] and key != "label"):
+            raise BadInput(f"--filter {wish!a} is not KEY=VALUE of a known key")
+        rows = [row for row in rows if _matches(row, key, value)]
+    return rows
+
+
+def _matches(row: dict[str, Any], key: str, value: str) -> bool:
+    if key == "label":
+        name, equals, wanted = value.partition("=")
+        labels = row.get("labels", {})
+        return name in labels and (not equals or labels[name] == wanted)
+    found = row[key]
+    return value in found if isinstance(found, (list, dict)) else value in (str(found), str(found).lower())
+
+
+def _show(rows: list[dict[str, Any]], args: Args, columns: Sequence[tuple[str, str]]) -> int:
+    rows = _filtered(rows, args)
+    if args.on("quiet"):
+        for row in rows:
+            out(row["name"])
+    elif args.one("format") == "json":
+        _json(rows)
+    else:
+        cells = [[title for title, _ in columns]]
+        cells += [[safe(_cell(row, key)) for _, key in columns] for row in rows]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+        for line in cells:
+            out("  ".join([c.ljust(w) for c, w in zip(line, widths, strict=True)]).rstrip())
+    return 0
+
+
+def _json(value: object) -> None:
+    import json  # noqa: PLC0415  (10 ms, only where it is asked for)
+
+    out(json.dumps(value, indent=2))
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    return str(_CELLS[key](row)) if key in _CELLS else str(row[key])
+
+
+def _ports(row: dict[str, Any]) -> str:
+    return ", ".join(
+        [f"{p['host_ip']}:{p['host_port']}->{p['container_port']}/{p['proto']}" for p in row["publish"]]
+    )
+
+
+def _addresses(row: dict[str, Any]) -> str:
+    return ", ".join([f"{net}:{a}" for net, n in row["networks"].items() for a in n["addresses"]])
+
+
+def _state(row: dict[str, Any]) -> str:
+    code = row["exit_code"]
+    return f"{row['state']} ({code})" if code is not None else str(row["state"])
+
+
+_CELLS = {
+    "short": lambda row: row["id"][:12],
+    "subnet": lambda row: row["subnets"][0]["subnet"],
+    "gateway": lambda row: row["subnets"][0]["gateway"],
+    "members": lambda row: len(row["endpoints"]),
+    "ports": _ports,
+    "addresses": _addresses,
+    "status": _state,
+    "cmd": lambda row: " ".join(row["command"]) or "-",
+}
+_NETWORKS = (
+    ("ID", "short"),
+    ("NAME", "name"),
+    ("DRIVER", "driver"),
+    ("BRIDGE", "bridge"),
+    ("SUBNET", "subnet"),
+    ("GATEWAY", "gateway"),
+    ("CONTAINERS", "members"),
+)
+_CONTAINERS = (
+    ("ID", "short"),
+    ("NAME", "name"),
+    ("STATE", "status"),
+    ("ADDRESSES", "addresses"),
+    ("PORTS", "ports"),
+    ("COMMAND", "cmd"),
+)
+
+
+def net_ls(args: Args) -> int:
+    """``weft net ls``."""
+    return _show(engine.networks(_work(args)), args, _NETWORKS)
+
+
+def net_inspect(args: Args) -> int:
+    """``weft net inspect``: one JSON list whatever the format, as people read it too."""
+    _json(_filtered(engine.networks(_work(args), args.words), args))
+    return 0
+
+
+def inspect(args: Args) -> int:
+    """``weft inspect``."""
+    _json(_filtered(engine.containers(_work(args), args.words), args))
+    return 0
+
+
+def ps(args: Args) -> int:
+    """``weft ps``."""
+    rows = engine.containers(_work(args))
+    if not args.on("all"):
+        rows = [row for row in rows if row["state"] != "exited"]
+    return _show(rows, args, _CONTAINERS)
+
+
+def port(args: Args) -> int:
+    """``weft port``."""
+    work = _work(args)
+    sandbox, _ = work.store.container(args.words[0])
+    rows = engine.publishes(work.store.endpoint(sandbox.name))
+    if args.one("format") == "json":
+        _json(rows)
+    else:
+        for p in rows:
+            out(f"{p['container_port']}/{p['proto']} -> {p['host_ip']}:{p['host_port']}")
+    return 0
+
+
+def logs(args: Args) -> int:
+    """``weft logs``: as it was written, byte for byte."""
+    work = _work(args)
+    sandbox, _ = work.store.container(args.words[0])
+    path = work.log_file(sandbox.name)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise NotFound(
+            f"container {sandbox.name} has no log", "only a detached command (`weft run -d ... CMD`) has one"
+        ) from None
+    sys.stdout.flush()
+    while chunk := os.read(fd, 1 << 16):
+        os.write(1, chunk)
+    os.close(fd)
+    return 0
+
+
+def draw(args: Args) -> int:
+    """``weft map``: networks and containers as a picture in text."""
+    if args.one("format", "text") not in ("text", "table"):
+        from weft.core.model.errors import NotYet  # noqa: PLC0415
+
+        raise NotYet(f"--format {args.one('format')} of `weft map` is not built yet", "text is")
+    from weft.core.draw.text import draw as picture  # noqa: PLC0415
+
+    work = _work(args)
+    out(safe(picture(engine.networks(work), engine.containers(work))))
+    return 0

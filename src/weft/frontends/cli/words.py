@@ -1,0 +1,107 @@
+"""Help, completion and the reference page: all made from the table in ``spec``."""
+
+from __future__ import annotations
+
+from weft import __version__
+from weft.core.model.errors import BadInput
+from weft.frontends.cli import spec
+from weft.frontends.cli.main import out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from weft.frontends.cli.args import Args
+    from weft.frontends.cli.spec import Flag
+
+
+def _flags(flags: tuple[Flag, ...]) -> str:
+    rows = [(f"{names} {metavar}".rstrip(), said) for names, metavar, said in flags if metavar[:1] != "!"]
+    width = min(max([len(left) for left, _ in rows], default=0), 34)
+    return "".join([f"  {left.ljust(width)}  {said}\n" for left, said in rows])
+
+
+def usage(command: str) -> str:
+    """``weft COMMAND --help``."""
+    takes, flags, _, said, example = spec.COMMANDS[command]
+    own = f"\nflags:\n{_flags(flags)}" if flags else ""
+    later = [f[0].split()[0] for f in flags if f[1][:1] == "!"]
+    refused = f"\nnot yet (refused, exit 5): {' '.join(later)}\n" if later else ""
+    head = f"usage: weft {command}{' [FLAGS]' if flags else ''} {takes}".rstrip()
+    return (
+        f"{head}\n{said}\n{own}{refused}\neverywhere:\n{_flags(spec.GLOBAL)}\nexample:\n  {example}"
+    )
+
+
+def overview(group: str = "") -> str:
+    """``weft --help``, or the commands of one group."""
+    names = [n for n in spec.COMMANDS if not group or n.startswith(f"{group} ")]
+    width = max(len(n) for n in names or [""])
+    rows = "".join([f"  {n.ljust(width)}  {spec.COMMANDS[n][3]}\n" for n in names])
+    head = f"usage: weft {group or 'COMMAND'} ...\n\nDocker's networks without Docker.\n\ncommands:\n"
+    tail = f"\neverywhere:\n{_flags(spec.GLOBAL)}\n`weft COMMAND --help` says more, with an example."
+    return head + rows + tail
+
+
+def version(args: Args) -> int:
+    """``weft version``."""
+    out(f"weft {__version__}")
+    return 0
+
+
+def _long(flags: tuple[Flag, ...]) -> list[str]:
+    return [w for names, metavar, _ in flags if metavar[:1] != "!" for w in names.split() if w[:2] == "--"]
+
+
+def _bash() -> str:
+    cases = "".join(
+        [f'    "{name}") words="{" ".join(_long(c[1] + spec.GLOBAL))}";;\n' for name, c in spec.COMMANDS.items()]
+    )
+    firsts = " ".join(dict.fromkeys(n.split()[0] for n in spec.COMMANDS))
+    seconds = " ".join(n.split()[1] for n in spec.COMMANDS if n.startswith("net "))
+    return f"""_weft() {{
+  local cur=${{COMP_WORDS[COMP_CWORD]}} cmd=${{COMP_WORDS[1]}} words=
+  [ "$cmd" = net ] && [ "$COMP_CWORD" -gt 2 ] && cmd="net ${{COMP_WORDS[2]}}"
+  if [ "$COMP_CWORD" = 1 ]; then words="{firsts}"
+  elif [ "$cmd" = net ]; then words="{seconds}"
+  elif [[ $cur == -* ]]; then case "$cmd" in
+{cases}  esac
+  else case "$cmd" in
+    exec|inspect|logs|port|rm) words=$(weft ps -a -q 2>/dev/null);;
+    "net inspect"|"net rm") words=$(weft net ls -q 2>/dev/null);;
+  esac; fi
+  COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}}
+complete -o default -F _weft weft"""
+
+
+def _zsh() -> str:
+    return "#compdef weft\nautoload -U +X bashcompinit && bashcompinit\n" + _bash()
+
+
+def _fish() -> str:
+    lines = []
+    for name, (_, flags, _, said, _) in spec.COMMANDS.items():
+        *group, verb = name.split()
+        seen = f"__fish_seen_subcommand_from {group[0]}" if group else "__fish_use_subcommand"
+        lines.append(f"complete -c weft -f -n '{seen}' -a {verb} -d '{said}'")
+        for flag in _long(flags):
+            lines.append(f"complete -c weft -n '__fish_seen_subcommand_from {verb}' -l {flag[2:]}")
+    lines += ["complete -c weft -f -n __fish_use_subcommand -a net -d 'networks'"]
+    return "\n".join(lines)
+
+
+def completion(args: Args) -> int:
+    """``weft completion bash|zsh|fish``."""
+    shells = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+    if args.words[0] not in shells:
+        raise BadInput(f"no completion for {args.words[0]!a}", "bash, zsh or fish")
+    out(shells[args.words[0]]())
+    return 0
+
+
+def reference() -> str:
+    """The reference page in Markdown: docs/reference.md is this text."""
+    parts = ["# Reference\n\nMade from the command table (`src/weft/frontends/cli/spec.py`): do not edit.\n"]
+    for name in spec.COMMANDS:
+        parts.append(f"\n## weft {name}\n\n```\n{usage(name)}\n```\n")
+    parts.append("\n## Not yet\n\nRefused with exit 5: " + ", ".join(f"`{n}`" for n in spec.NOT_YET) + ".\n")
+    return "".join(parts)

@@ -1,0 +1,324 @@
+"""The hands: the one place that changes the kernel. Plans in, batches out, rollback on failure."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from weft.core.model.errors import Conflict, Exhausted, KernelError, NotPermitted, Unsupported, WeftError
+from weft.core.ops import file as f
+from weft.core.ops import netns as n
+from weft.core.ops.base import Names
+from weft.core.ops.link import LinkDel
+from weft.core.plan.plan import Plan
+from weft.core.wire import rtnetlink as rt
+from weft.linux import files, netns
+from weft.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink, Refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from weft.core.ops.base import Message, Op
+    from weft.core.ops.loopback import LoopbackAdd, LoopbackDel
+    from weft.linux.loopback import LoopbackClient
+
+#: What "it is not there" looks like when something is taken away: that is what was wanted.
+_GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL))
+_IPV6_OFF = "net/ipv6/conf/all/disable_ipv6"
+
+
+class Hands:
+    """Applies plans in the network namespace of the thread that made it."""
+
+    def __init__(self, run_dir: str, launcher: str) -> None:
+        self._run_dir = run_dir
+        self._launcher = launcher
+        self._home = os.open(netns.HERE, os.O_RDONLY | os.O_CLOEXEC)
+        self._route: Netlink | None = None
+        self._filter: Netlink | None = None
+        self._inside: dict[str, Netlink] = {}
+        self._fds: dict[str, int] = {}
+        self._indexes: dict[str, int] = {}
+        self._counts: list[int] = []
+        self._prepared = False
+        self._proxy: LoopbackClient | None = None
+
+    @property
+    def home(self) -> int:
+        """A descriptor of the host's network namespace."""
+        return self._home
+
+    @property
+    def route(self) -> Netlink:
+        """The rtnetlink socket of the host's namespace."""
+        if self._route is None:
+            self._route = Netlink(NETLINK_ROUTE)
+        return self._route
+
+    @property
+    def filter(self) -> Netlink:
+        """The nf_tables socket of the host's namespace."""
+        if self._filter is None:
+            self._filter = Netlink(NETLINK_NETFILTER)
+        return self._filter
+
+    @property
+    def proxy(self) -> LoopbackClient:
+        """The loopback proxy's control."""
+        if self._proxy is None:
+            from weft.linux.loopback import LoopbackClient  # noqa: PLC0415  (only with -p)
+
+            self._proxy = LoopbackClient(self._run_dir, self._launcher)
+        return self._proxy
+
+    def apply(self, plan: Plan, step: Callable[[Op], None] | None = None) -> None:
+        """Does all of a plan or none: on the first refusal what was done is taken back, then raised."""
+        done: list[Op] = []
+        try:
+            for group in _groups(plan.ops):
+                self._run(group, done)
+                if step is not None:
+                    for op in group:
+                        step(op)
+        except BaseException:
+            self.revert(Plan(tuple(done)).undo())
+            raise
+        finally:
+            self._forget()
+
+    def revert(self, plan: Plan) -> list[str]:
+        """Takes away what a plan says, and goes on past errors; gives them. What is not there is fine."""
+        errors: list[str] = []
+        for group in _groups(plan.ops):
+            try:
+                self._remove(group, errors)
+            except (WeftError, OSError) as error:
+                errors.append(f"{group[0].describe()}: {error}")
+        self._forget()
+        return errors
+
+    def _forget(self) -> None:
+        for link in self._inside.values():
+            link.close()
+        for fd in self._fds.values():
+            os.close(fd)
+        self._inside.clear()
+        self._fds.clear()
+        self._indexes.clear()
+
+    def _run(self, group: Sequence[Op], done: list[Op]) -> None:
+        """Does a group; ``done`` grows by what is in the kernel afterwards, also when it raises."""
+        kind = group[0].kind
+        try:
+            if kind == "rtnl":
+                self._send_links(group, done)
+            elif kind == "nft":
+                self.filter.transaction(self._messages(group))
+                done += group
+            elif kind == "loopback":
+                self._loopback(group)
+                done += group
+            elif isinstance(group[0], f.HostsAdd):
+                self._add_hosts(group)
+                done += group
+            else:
+                for op in group:
+                    self._call(op)
+                    done.append(op)
+        except Refusal as error:
+            raise explain(group[_owner(error.index, self._counts)], error) from None
+        except OSError as error:
+            raise _os_error(group[0], error) from None
+
+    def _send_links(self, group: Sequence[Op], done: list[Op]) -> None:
+        link = self._link(group[0].netns)
+        errors = link.attempt(self._messages(group))
+        refused = {_owner(e.index, self._counts): e.index for e in reversed(errors)}
+        for i, op in enumerate(group):
+            if i not in refused:
+                done.append(op)
+            elif refused[i] > (self._counts[i - 1] if i else 0) and isinstance(op.undo(), LinkDel):
+                # Born, but its mark was refused: the undo, which goes by the mark, would not find it.
+                link.attempt([rt.del_link(name=getattr(op, "ifname", ""))])
+        if errors:
+            raise errors[0]
+
+    def _remove(self, group: Sequence[Op], errors: list[str]) -> None:
+        kind = group[0].kind
+        if kind in ("rtnl", "nft"):
+            refused = self._attempt(kind, group)
+            for op, error in refused:
+                if error.errno not in _GONE:
+                    errors.append(f"{op.describe()}: {error}")
+            return
+        for op in group:
+            try:
+                self._run((op,), [])
+            except (WeftError, OSError) as error:
+                errors.append(f"{op.describe()}: {error}")
+
+    def _attempt(self, kind: str, group: Sequence[Op]) -> list[tuple[Op, Refusal]]:
+        if kind == "rtnl":
+            errors = self._link(group[0].netns).attempt(self._messages(group))
+            return [(group[_owner(e.index, self._counts)], e) for e in errors]
+        try:
+            self.filter.transaction(self._messages(group))
+            return []
+        except Refusal as error:
+            # One element that is not there refuses the whole transaction: go one by one.
+            if len(group) == 1:
+                return [(group[0], error)]
+            return [pair for op in group for pair in self._attempt(kind, (op,))]
+
+    def _messages(self, group: Sequence[Op]) -> list[Message]:
+        names = self._names(group[0].netns)
+        found: list[Message] = []
+        self._counts = []
+        for op in group:
+            found += op.encode(names)
+            self._counts.append(len(found))
+        return found
+
+    def _link(self, name: str) -> Netlink:
+        if not name:
+            return self.route
+        link = self._inside.get(name)
+        if link is None:
+            link = self._inside[name] = netns.within(self._home, name, lambda: Netlink(NETLINK_ROUTE))
+        return link
+
+    def _names(self, where: str) -> Names:
+        return Names(lambda ifname: self._index(where, ifname), self._netns_fd)
+
+    def _netns_fd(self, name: str) -> int:
+        fd = self._fds.get(name)
+        if fd is None:
+            fd = self._fds[name] = netns.open_fd(name)
+        return fd
+
+    def _index(self, where: str, ifname: str) -> int:
+        if not where and ifname in self._indexes:
+            return self._indexes[ifname]
+        answer = self._link(where).ask(rt.get_link_request(name=ifname))
+        index = rt.get_link(answer).ifindex
+        if not where:
+            self._indexes[ifname] = index
+        return index
+
+    def _call(self, op: Op) -> None:
+        if isinstance(op, n.NetnsAdd):
+            self._add_netns(op.name)
+        elif isinstance(op, n.NetnsDel):
+            netns.delete(op.name)
+        elif isinstance(op, n.Sysctl):
+            files.sysctl(op.key, op.value)
+        elif isinstance(op, n.EtcNetns):
+            files.write_etc_netns(op.name, op.hosts, op.resolv)
+        elif isinstance(op, n.EtcNetnsDel):
+            files.remove_etc_netns(op.name)
+        elif isinstance(op, f.HostsDel):
+            files.remove_hosts(op.path, op.addresses)
+        elif isinstance(op, f.HostsFile):
+            files.make_hosts(op.path)
+        elif isinstance(op, f.HostsFileDel):
+            files.remove(op.path)
+        else:
+            raise TypeError(f"no hand knows {type(op).__name__}")
+
+    def _add_hosts(self, group: Sequence[Op]) -> None:
+        lines: dict[str, str] = {}
+        for op in group:
+            if isinstance(op, f.HostsAdd):
+                lines[op.path] = lines.get(op.path, "") + op.line + "\n"
+        for path, text in lines.items():
+            files.add_hosts(path, text)
+
+    def _add_netns(self, name: str) -> None:
+        if not self._prepared:
+            netns.prepare()
+            self._prepared = True
+
+        def first() -> Netlink:
+            if os.path.exists("/proc/sys/net/ipv6"):
+                files.sysctl(_IPV6_OFF, "1")
+            return Netlink(NETLINK_ROUTE)
+
+        self._inside[name] = netns.add(name, self._home, first)
+
+    def _loopback(self, group: Sequence[Op]) -> None:
+        from weft.core.ops import loopback as lb  # noqa: PLC0415  (only with -p)
+        from weft.linux.loopback import hold  # noqa: PLC0415
+
+        adds = [op for op in group if isinstance(op, lb.LoopbackAdd)]
+        dels = [op for op in group if isinstance(op, lb.LoopbackDel)]
+        fds: list[int] = []
+        try:
+            for op in adds:
+                fds.append(hold(op.proto, op.address, op.port))
+            for start in [op for op in group if isinstance(op, lb.LoopbackStart)]:
+                self.proxy.start(start.port, ())
+            if adds:
+                self.proxy.add([_mapping(op) for op in adds], fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self._let_go(dels, any(isinstance(op, lb.LoopbackStop) for op in group))
+
+    def _let_go(self, dels: Sequence[LoopbackDel], stop: bool) -> None:
+        if not (dels or stop) or not self.proxy.alive():
+            return
+        if stop:
+            self.proxy.stop()
+        else:
+            self.proxy.remove([(op.proto, op.address, op.port) for op in dels])
+
+
+def _mapping(op: LoopbackAdd) -> tuple[str, str, int, str, int]:
+    return op.proto, op.address, op.port, op.target, op.target_port
+
+
+def _groups(ops: Iterable[Op]) -> list[list[Op]]:
+    """Neighbours that go out together: of one kind, in one namespace."""
+    groups: list[list[Op]] = []
+    for op in ops:
+        if groups and _alike(groups[-1][0], op):
+            groups[-1].append(op)
+        else:
+            groups.append([op])
+    return groups
+
+
+def _alike(a: Op, b: Op) -> bool:
+    if isinstance(a, f.HostsAdd) != isinstance(b, f.HostsAdd):
+        return False
+    return a.kind == b.kind and a.netns == b.netns
+
+
+def _owner(index: int, counts: Sequence[int]) -> int:
+    """Which operation of a group message ``index`` came from."""
+    return next(i for i, end in enumerate(counts) if index < end)
+
+
+def explain(op: Op, error: Refusal) -> WeftError:
+    """A refusal in the reader's words: what failed, on which object, what to do."""
+    said = f"cannot {op.describe()}: {error}"
+    number = error.errno
+    if number == errno.EXFULL:
+        return Exhausted(said, "a bridge takes 1023 ports (the kernel's BR_MAX_PORTS): use another network")
+    if number in (errno.EPERM, errno.EACCES):
+        return NotPermitted(said, "run weft as root")
+    if number == errno.EEXIST:
+        return Conflict(said, "something else made it meanwhile: look at it, then try again")
+    if number in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+        return Unsupported(said, "the running kernel lacks this feature")
+    return KernelError(said, number)
+
+
+def _os_error(op: Op, error: OSError) -> WeftError:
+    said = f"cannot {op.describe()}: {error.strerror or error}"
+    if isinstance(error, FileExistsError):
+        return Conflict(said, "something else made it meanwhile: look at it, then try again")
+    if isinstance(error, PermissionError):
+        return NotPermitted(said, "run weft as root")
+    return KernelError(said, error.errno or 0)

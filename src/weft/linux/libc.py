@@ -1,0 +1,103 @@
+"""System calls that Python lacks, one function each, under their man-page names (section 2).
+
+``ctypes`` takes 2 to 4 ms to import. ``_ctypes`` alone takes 0.4 but loses errno, so a call is made
+through it, and made once more through ctypes when it failed, to learn why. All calls here fail the
+same way twice. Errors are OSError with the call's name.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MNT_DETACH = 2
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+_symbols: dict[str, int] = {}
+
+
+def _lean(name: str, args: tuple[Any, ...]) -> int:
+    """The call through ``_ctypes``; -1 also when that private module is not what we know."""
+    try:
+        import _ctypes  # noqa: PLC0415
+
+        address = _symbols.get(name)
+        if address is None:
+            address = _symbols[name] = _ctypes.dlsym(_ctypes.dlopen(None, 0), name)  # type: ignore[attr-defined]
+        return int(_ctypes.call_cdeclfunction(address, args))  # type: ignore[attr-defined]
+    except (ImportError, AttributeError, TypeError):
+        return -1
+
+
+def _call(name: str, *args: Any) -> int:
+    result = _lean(name, args)
+    if result >= 0:
+        return result
+    import ctypes  # noqa: PLC0415
+
+    function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    result = int(function(*[ctypes.c_long(a) if isinstance(a, int) else a for a in args]))
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    if hasattr(os, "unshare"):
+        os.unshare(flags)
+    else:
+        _call("unshare", flags)
+
+
+def setns(fd: int, nstype: int) -> None:
+    """setns(2): the calling thread joins the namespace, or those of the process behind a pidfd."""
+    if hasattr(os, "setns"):
+        os.setns(fd, nstype)
+    else:
+        _call("setns", fd, nstype)
+
+
+def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    kind = os.fsencode(fstype) if fstype else None
+    _call("mount", os.fsencode(source), os.fsencode(target), kind, flags, os.fsencode(data) if data else None)
+
+
+def umount2(target: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    _call("umount2", os.fsencode(target), flags)
+
+
+def prctl(option: int, value: int) -> None:
+    """prctl(2) with one argument."""
+    _call("prctl", option, value, 0, 0, 0)
+
+
+def syscall(number: int, *args: int | bytes) -> int:
+    """syscall(2), for calls without a wrapper in the C library."""
+    return _call("syscall", number, *args)

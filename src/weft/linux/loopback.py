@@ -1,0 +1,494 @@
+"""Publishing on 127.x: hold the ports, start the loopback proxy, tell it what leads where.
+
+The proxy is another process (``services/loopback.py`` says what it does and how it is spoken to). It
+exists while a publish that covers loopback does; ports published on other addresses are held by it too.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import posix
+import select
+from _socket import (
+    AF_INET,
+    AF_UNIX,
+    SCM_RIGHTS,
+    SO_REUSEADDR,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    inet_ntop,
+    inet_pton,
+)
+from _socket import socket as Socket
+from _struct import pack
+from time import monotonic, sleep
+
+from weft.core.model.errors import (
+    BadInput,
+    Conflict,
+    Exhausted,
+    KernelError,
+    NotFound,
+    NotOurs,
+    NotPermitted,
+    WeftError,
+    WireError,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Mapping = tuple[str, str, int, str, int]
+    Key = tuple[str, str, int]
+
+_SECONDS = 5.0
+_BATCH = 200
+_PACKET = 65536
+_BACKLOG = 4096
+_KINDS = {"tcp": SOCK_STREAM, "udp": SOCK_DGRAM}
+_LOOPBACK = "127.0.0.1"
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+_TRY_AGAIN = "try again; if it stays so, end that process and run: weft repair"
+
+# Classic BPF (bpf(2), linux/filter.h): struct sock_filter is u16 code, u8 jt, u8 jf, u32 k.
+_SO_ATTACH_FILTER = 26
+_LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x30, 0x15, 0x06
+_NETWORK_HEADER = 0xFFF00000  # SKF_NET_OFF
+_DROP_ALL = pack("=HBBI", _RETURN, 0, 0, 0)
+_ONLY_TO_127 = (
+    pack("=HBBI", _LOAD_BYTE, 0, 0, _NETWORK_HEADER + 16)  # first byte of the IPv4 destination
+    + pack("=HBBI", _JUMP_EQUAL, 0, 1, 127)
+    + pack("=HBBI", _RETURN, 0, 0, 0xFFFFFFFF)
+    + _DROP_ALL
+)
+
+
+def hold(proto: str, address: str, port: int) -> int:
+    """Take a port so that no other program can: a bound socket's descriptor, close-on-exec, the caller's.
+
+    TCP: listens, and a filter drops every segment: dialled past the firewall it is silent. UDP: a
+    socket that covers loopback takes datagrams to 127.x only (the proxy serves them), others none.
+    Conflict when the port is taken, BadInput when the address is not this host's, NotPermitted without the
+    right to bind, KernelError for the rest (bind(2), listen(2), socket(7)).
+    """
+    canonical = _checked(proto, address, port)
+    sock = Socket(AF_INET, _KINDS[proto] | SOCK_CLOEXEC, 0)
+    try:
+        _take(sock, proto, canonical, port)
+    except OSError as refused:
+        sock.close()
+        raise _cannot_hold(refused, proto, canonical, port) from refused
+    return sock.detach()
+
+
+def _checked(proto: str, address: str, port: int) -> str:
+    if proto not in _KINDS:
+        raise BadInput(f"protocol {proto!a} is not tcp or udp")
+    if not 0 < port < 65536:
+        raise BadInput(f"{port} is not a port (1 to 65535)")
+    try:
+        return inet_ntop(AF_INET, inet_pton(AF_INET, address))
+    except (OSError, ValueError):
+        raise BadInput(f"{address!a} is not an IPv4 address", "write it as 127.0.0.1") from None
+
+
+def _take(sock: Socket, proto: str, address: str, port: int) -> None:
+    """The filter comes before the address, so that nothing is ever queued in between."""
+    serves = proto == "udp" and _covers_loopback(address)
+    _attach_filter(sock, _ONLY_TO_127 if serves else _DROP_ALL)
+    if proto == "tcp":
+        # Past TIME_WAIT; harmless, as a listening socket excludes others all the same. For UDP it
+        # would let any other program with the same option take the port over (socket(7)).
+        sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+    sock.bind((address, port))
+    if proto == "tcp":
+        sock.listen(1)
+
+
+def _covers_loopback(address: str) -> bool:
+    return address == "0.0.0.0" or address.startswith("127.")
+
+
+def _attach_filter(sock: Socket, program: bytes) -> None:
+    """struct sock_fprog has a pointer. ctypes costs 5 ms, array 2; a bytes object ends with its data."""
+    address = id(program) + bytes.__basicsize__ - 1
+    sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, pack("HP", len(program) // 8, address))
+
+
+def _cannot_hold(refused: OSError, proto: str, address: str, port: int) -> WeftError:
+    port_name = f"port {port}/{proto} on {address}"
+    number = refused.errno or 0
+    if number == errno.EADDRINUSE:
+        flags = "-ltnp" if proto == "tcp" else "-lunp"
+        return Conflict(f"{port_name} is taken by another program", f"find it: ss {flags} 'sport = :{port}'")
+    if number == errno.EADDRNOTAVAIL:
+        return BadInput(f"{address} is not an address of this host", "list them: ip -br addr")
+    if number in (errno.EACCES, errno.EPERM):
+        return NotPermitted(f"{port_name} may not be bound by this user", "run as root")
+    return KernelError(f"{port_name} cannot be held: {refused.strerror}", number)
+
+
+class LoopbackClient:
+    """Starts the proxy and talks to it. Every call ends within 5 s, with an answer or an error.
+
+    ``run_dir``: absolute, where ``loopback.sock`` lives; made with mode 0700 if missing. ``launcher``: an
+    executable that calls ``serve`` with the two descriptors in its argv. Errors of all calls: NotFound
+    when the proxy does not run, NotPermitted without root, WireError or KernelError when it misbehaves.
+    """
+
+    def __init__(self, run_dir: str, launcher: str) -> None:
+        if not run_dir.startswith("/"):
+            raise BadInput(f"{run_dir!a} is not an absolute path")
+        self.run_dir = run_dir
+        self.launcher = launcher
+        self.path = run_dir.rstrip("/") + "/loopback.sock"
+        if len(self.path.encode()) > 107:
+            raise BadInput(f"{self.path} is too long for a socket (107 bytes)", "use a shorter --root")
+
+    def alive(self) -> bool:
+        """Whether a proxy runs and answers."""
+        try:
+            with _Channel(self.path) as channel:
+                channel.ask("ping")
+        except NotFound:
+            return False
+        return True
+
+    def port(self) -> int:
+        """The TCP port on 127.0.0.1 that the running proxy listens on: where the firewall redirects to."""
+        with _Channel(self.path) as channel:
+            return int(channel.ask("ping").split(" ")[2])
+
+    def start(self, port: int, mappings: Sequence[Mapping], fds: Sequence[int] = ()) -> None:
+        """Start the proxy, listening on 127.0.0.1:PORT, and give it the mappings (see ``add``).
+
+        Conflict when the port is taken or a proxy runs already; NotOurs when its path is no socket. A
+        proxy that is given no mapping that covers loopback ends by itself after 30 s.
+        """
+        with _Locked(self.run_dir):
+            listener = _listen_tcp(port)
+            try:
+                control = self._bind_control()
+            except BaseException:
+                listener.close()
+                raise
+            try:
+                _spawn(self.launcher, control.fileno(), listener.fileno())
+            except BaseException:
+                posix.unlink(self.path)
+                raise
+            finally:
+                control.close()
+                listener.close()
+        try:
+            self.add(mappings, fds)
+        except BaseException:
+            self.stop()
+            raise
+
+    def free_port(self, preferred: int) -> int:
+        """A TCP port that can be bound on 127.0.0.1 now: the preferred one, or the next that is free.
+
+        Ports of ip_local_port_range are passed over, as any program may be given one. Exhausted
+        when none is left up to 65535.
+        """
+        low, high = _local_ports()
+        for port in range(preferred, 65536):
+            if low <= port <= high:
+                continue
+            try:
+                _listen_tcp(port).close()
+            except Conflict:
+                continue
+            return port
+        raise Exhausted(f"no port from {preferred} to 65535 is free on {_LOOPBACK}")
+
+    def add(self, mappings: Sequence[Mapping], fds: Sequence[int]) -> None:
+        """Lead (proto, host ip, host port) to (target ip, target port); replaces what had the same key.
+
+        ``fds``: the held sockets in the same order, or none at all (which keeps those held before). The
+        proxy gets duplicates; the caller's remain the caller's to close, and hold the port until closed.
+        BadInput when the proxy refuses a mapping; batches of 200 before it stay.
+        """
+        if fds and len(fds) != len(mappings):
+            raise BadInput(f"{len(mappings)} mappings with {len(fds)} held sockets")
+        if not mappings:
+            return
+        with _Channel(self.path) as channel:
+            for first in range(0, len(mappings), _BATCH):
+                lines = [" ".join(["add", *map(str, m)]) for m in mappings[first : first + _BATCH]]
+                channel.ask("\n".join(lines), fds[first : first + _BATCH])
+
+    def remove(self, keys: Sequence[Key]) -> None:
+        """Remove mappings by (proto, host ip, host port); their ports are free when this returns.
+
+        Missing ones are fine, and so is a proxy that does not run. With the last mapping that covers
+        loopback the proxy ends, and lets go of all other ports too.
+        """
+        try:
+            with _Channel(self.path) as channel:
+                for first in range(0, len(keys), _BATCH):
+                    lines = [" ".join(["del", *map(str, k)]) for k in keys[first : first + _BATCH]]
+                    channel.ask("\n".join(lines))
+        except NotFound:
+            return
+
+    def list(self) -> list[Mapping]:
+        """All mappings: (proto, host ip, host port, target ip, target port)."""
+        found: list[Mapping] = []
+        with _Channel(self.path) as channel:
+            while True:
+                head, *lines = channel.ask(f"list {len(found)}").split("\n")
+                found += [_parsed(line) for line in lines]
+                if not lines or len(found) >= int(head.split(" ")[1]):
+                    return found
+
+    def stop(self) -> None:
+        """End the proxy: all ports are free when this returns. One that does not run is fine."""
+        try:
+            with _Channel(self.path) as channel:
+                channel.ask("stop")
+        except NotFound:
+            return
+
+    def _bind_control(self) -> Socket:
+        """The control socket, bound and listening; only what nobody listens on any more is replaced."""
+        control = Socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
+        try:
+            posix.fchmod(control.fileno(), 0o600)  # before bind: the path never has another mode
+            try:
+                control.bind(self.path)
+            except OSError as refused:
+                if refused.errno != errno.EADDRINUSE:
+                    raise
+                self._clear_stale()
+                control.bind(self.path)
+            control.listen(64)
+        except OSError as refused:
+            control.close()
+            raise KernelError(f"{self.path}: {refused.strerror}", refused.errno or 0) from refused
+        except BaseException:
+            control.close()
+            raise
+        return control
+
+    def _clear_stale(self) -> None:
+        """Unlink what a killed proxy left. Conflict when it lives, NotOurs when it is no such socket."""
+        if posix.lstat(self.path).st_mode & 0o170000 != 0o140000:
+            raise NotOurs(f"{self.path} is not a socket", "move it away")
+        probe = Socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
+        try:
+            probe.settimeout(_SECONDS)
+            error = probe.connect_ex(self.path)
+        finally:
+            probe.close()
+        if error == errno.EPROTOTYPE:
+            raise NotOurs(f"{self.path} is another program's socket", "move it away")
+        if error != errno.ECONNREFUSED:
+            raise Conflict("a loopback proxy runs already")
+        posix.unlink(self.path)
+
+
+class _Channel:
+    """One conversation with the proxy; all of it within 5 s."""
+
+    def __init__(self, path: str) -> None:
+        self.deadline = monotonic() + _SECONDS
+        self.sock = Socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
+        try:
+            self._arm()
+            self.sock.connect(path)
+        except OSError as failed:
+            self.sock.close()
+            raise _cannot_talk(failed) from failed
+
+    def __enter__(self) -> _Channel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def ask(self, request: str, fds: Sequence[int] = ()) -> str:
+        """Send one packet, return the reply, which begins with ``ok``."""
+        carried = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
+        try:
+            self._arm()
+            try:
+                self.sock.sendmsg([request.encode()], carried)
+            except BrokenPipeError:
+                pass  # it hung up before it was asked; it may have said why
+            self._arm()
+            reply = self.sock.recv(_PACKET).decode("ascii", "replace")
+        except OSError as failed:
+            raise _cannot_talk(failed) from failed
+        return _accepted(reply)
+
+    def _arm(self) -> None:
+        """The next call may take what is left of the 5 s (0 would mean: do not wait at all)."""
+        self.sock.settimeout(max(0.001, self.deadline - monotonic()))
+
+
+def _accepted(reply: str) -> str:
+    if not reply:
+        raise NotFound("the loopback proxy ended", "run: weft repair")
+    if reply.startswith("error only root"):
+        raise NotPermitted(reply[6:], "run as root")
+    if reply.startswith("error "):
+        raise BadInput(f"the loopback proxy refused: {reply[6:]}")
+    if reply[:3] not in ("ok", "ok ", "ok\n"):
+        raise WireError(f"the loopback proxy answered {reply[:60]!a}")
+    return reply
+
+
+def _cannot_talk(failed: OSError) -> WeftError:
+    number = failed.errno or 0
+    if isinstance(failed, TimeoutError):
+        return KernelError("the loopback proxy did not answer in 5 s", errno.ETIMEDOUT, _TRY_AGAIN)
+    if number in (errno.ENOENT, errno.ECONNREFUSED):
+        return NotFound("the loopback proxy does not run", "run: weft repair")
+    if number in (errno.ECONNRESET, errno.EPIPE):
+        return NotFound("the loopback proxy ended", "run: weft repair")
+    if number in (errno.EACCES, errno.EPERM):
+        return NotPermitted("only root may talk to the loopback proxy", "run as root")
+    return KernelError(f"the loopback proxy cannot be reached: {failed.strerror}", number, _TRY_AGAIN)
+
+
+def _parsed(line: str) -> Mapping:
+    words = line.split(" ")
+    try:
+        proto, host, host_port, target, target_port = words
+        return proto, host, int(host_port), target, int(target_port)
+    except ValueError:
+        raise WireError(f"the loopback proxy answered {line[:60]!a}") from None
+
+
+class _Locked:
+    """One starter at a time: between its bind and its listen a socket looks like a dead proxy's."""
+
+    def __init__(self, run_dir: str) -> None:
+        _make_private(run_dir)
+        self.path = run_dir.rstrip("/") + "/loopback.lock"
+
+    def __enter__(self) -> None:
+        flags = posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
+        try:
+            self.fd = posix.open(self.path, flags, 0o600)
+        except OSError as refused:
+            raise KernelError(f"{self.path}: {refused.strerror}", refused.errno or 0) from refused
+        deadline = monotonic() + _SECONDS
+        while not self._taken():
+            if monotonic() > deadline:
+                posix.close(self.fd)
+                raise Conflict("another command is starting the loopback proxy", "try again")
+            sleep(0.01)  # flock(2) has no timeout
+
+    def __exit__(self, *_: object) -> None:
+        posix.close(self.fd)
+
+    def _taken(self) -> bool:
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _make_private(path: str) -> None:
+    """The directory exists and nobody else can put a socket into it."""
+    try:
+        try:
+            posix.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        status = posix.lstat(path)
+    except OSError as refused:
+        raise KernelError(f"{path}: {refused.strerror}", refused.errno or 0) from refused
+    if status.st_mode & 0o170000 != 0o040000 or status.st_uid != posix.geteuid() or status.st_mode & 0o022:
+        raise NotPermitted(f"{path} is not a directory that only this user can write to", f"chmod 700 {path}")
+
+
+def _listen_tcp(port: int) -> Socket:
+    _checked("tcp", _LOOPBACK, port)
+    sock = Socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
+    try:
+        sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        sock.bind((_LOOPBACK, port))
+        sock.listen(_BACKLOG)
+    except OSError as refused:
+        sock.close()
+        raise _cannot_hold(refused, "tcp", _LOOPBACK, port) from refused
+    return sock
+
+
+def _local_ports() -> tuple[int, int]:
+    """The ports the kernel gives to whoever does not ask for one (ip(7)); an empty range if unknown."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+            low, high = file.read().split()
+    except OSError:
+        return 1, 0
+    return int(low), int(high)
+
+
+def _spawn(launcher: str, control: int, listener: int) -> None:
+    """Start the proxy as nobody's child: fork(2) twice. KernelError when the launcher cannot be executed."""
+    hears, tells = posix.pipe2(posix.O_CLOEXEC)
+    try:
+        child = posix.fork()
+        if child == 0:
+            _fork_again(launcher, control, listener, tells)
+    finally:
+        posix.close(tells)
+    try:
+        trouble = _heard(hears)
+    finally:
+        posix.close(hears)
+        try:
+            posix.waitpid(child, 0)
+        except ChildProcessError:  # the caller ignores SIGCHLD: reaped already
+            pass
+    if trouble:
+        raise KernelError(f"{launcher} cannot be started: {posix.strerror(trouble)}", trouble)
+
+
+def _heard(hears: int) -> int:
+    """The errno a child reports; 0 at the end of file, which execve(2) brings about."""
+    waiting = select.poll()
+    waiting.register(hears, select.POLLIN)
+    if not waiting.poll(_SECONDS * 1000):
+        return errno.ETIMEDOUT
+    return int(posix.read(hears, 16) or b"0")
+
+
+def _fork_again(launcher: str, control: int, listener: int, tells: int) -> None:
+    """In the child: never returns, whatever happens."""
+    try:
+        posix.setsid()
+        if posix.fork() == 0:
+            _become_proxy(launcher, control, listener, tells)
+    except OSError as refused:
+        posix.write(tells, str(refused.errno).encode())
+    finally:
+        posix._exit(0)
+
+
+def _become_proxy(launcher: str, control: int, listener: int, tells: int) -> None:
+    """In the grandchild: two sockets at 3 and 4, nothing else open, nothing of the caller's environment."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 6) for fd in (control, listener, tells)]
+    posix.chdir("/")
+    null = posix.open("/dev/null", posix.O_RDWR)
+    for standard in (0, 1, 2):
+        posix.dup2(null, standard)
+    posix.dup2(high[0], 3)
+    posix.dup2(high[1], 4)
+    posix.dup2(high[2], 5, False)
+    posix.closerange(6, posix.sysconf("SC_OPEN_MAX"))
+    try:
+        posix.execve(launcher, [launcher, "loopback-serve", "3", "4"], _ENVIRONMENT)
+    except OSError as refused:
+        posix.write(5, str(refused.errno).encode())

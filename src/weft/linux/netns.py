@@ -1,0 +1,111 @@
+"""Named network namespaces as ``ip netns`` keeps them: bind mounts under /run/netns (ip-netns(8))."""
+
+from __future__ import annotations
+
+import errno
+import os
+from fcntl import LOCK_EX, flock
+
+from weft.core.model.errors import NotFound
+from weft.linux import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+NETNS_DIR = "/run/netns"
+HERE = "/proc/thread-self/ns/net"
+
+
+def path(name: str) -> str:
+    """Where a namespace of this name is mounted."""
+    return f"{NETNS_DIR}/{name}"
+
+
+def prepare() -> None:
+    """Makes /run/netns a shared mount point, as ``ip netns add`` does, safely against another process.
+
+    Shared, so that a deletion reaches every mount namespace that copied the mounts; without it
+    a container's copy would keep the namespace alive.
+    """
+    os.makedirs(NETNS_DIR, 0o755, exist_ok=True)
+    fd = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flock(fd, LOCK_EX)
+        try:
+            libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            libc.mount(NETNS_DIR, NETNS_DIR, "none", libc.MS_BIND | libc.MS_REC)
+            libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
+    finally:
+        os.close(fd)
+
+
+def add(name: str, home: int, first: Callable[[], T]) -> T:
+    """Makes a namespace, runs ``first`` inside it, and names it. The thread returns to ``home``.
+
+    Raises FileExistsError when the name is taken; on any failure the name is taken off again.
+    """
+    where = path(name)
+    os.close(os.open(where, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+    try:
+        libc.unshare(libc.CLONE_NEWNET)
+        try:
+            libc.mount(HERE, where, "none", libc.MS_BIND)
+            return first()
+        finally:
+            libc.setns(home, libc.CLONE_NEWNET)
+    except BaseException:
+        delete(name)
+        raise
+
+
+def delete(name: str) -> bool:
+    """Takes the name off; whether there was one. What else holds the namespace keeps it alive."""
+    where = path(name)
+    try:
+        libc.umount2(where, libc.MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+    try:
+        os.unlink(where)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def open_fd(name: str) -> int:
+    """A descriptor of a named namespace; NotFound when there is none."""
+    try:
+        return os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"no network namespace {name} under {NETNS_DIR}") from None
+
+
+def inode(name: str) -> int:
+    """The number by which the kernel shows it (``net:[N]``); 0 when the name is gone or stale."""
+    try:
+        found = os.stat(path(name))
+    except OSError:
+        return 0
+    here = os.stat(HERE)
+    return found.st_ino if found.st_dev == here.st_dev else 0
+
+
+def within(home: int, name: str, action: Callable[[], T]) -> T:
+    """Runs ``action`` with the calling thread inside a named namespace, then returns to ``home``."""
+    fd = open_fd(name)
+    try:
+        libc.setns(fd, libc.CLONE_NEWNET)
+    finally:
+        os.close(fd)
+    try:
+        return action()
+    finally:
+        libc.setns(home, libc.CLONE_NEWNET)

@@ -1,0 +1,114 @@
+"""Looks at the kernel and says what is there, as frozen facts. It changes nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from weft.core.model.address import Address, Subnet, from_packed, parse_address
+from weft.core.model.errors import BadInput, Unsupported
+from weft.core.model.facts import HostFacts, LinkFact, PlaceFacts, RouteFact
+from weft.core.wire import nfnetlink as nf
+from weft.core.wire import rtnetlink as rt
+from weft.linux import files, netns
+from weft.linux.netlink import Refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from weft.linux.execute import Hands
+
+_TABLES = (("inet", nf.NFPROTO_INET), ("bridge", nf.NFPROTO_BRIDGE))
+_LOCAL_TABLE = 255
+#: BR_STATE_FORWARDING (linux/if_bridge.h)
+_FORWARDING = 3
+
+
+def _fact(link: rt.Link) -> LinkFact:
+    return LinkFact(link.ifname or "", link.kind or "", link.altnames)
+
+
+def find_link(hands: Hands, name: str) -> LinkFact | None:
+    """The link of the host that has this name or altname."""
+    try:
+        return _fact(rt.get_link(hands.route.ask(rt.get_link_request(name=name))))
+    except Refusal as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+
+
+def host(hands: Hands) -> HostFacts:
+    """All that a network needs to know of the host before it is made."""
+    found = [rt.get_link(p) for p in hands.route.dump(rt.dump_links())]
+    links = {link.ifindex: link.ifname or "" for link in found}
+    return HostFacts(
+        links=tuple([_fact(link) for link in found]),
+        routes=_routes(hands, links),
+        tables=tables(hands),
+        forwarding=files.read_sysctl("net/ipv4/ip_forward") == "1",
+        nameservers=tuple([a for a in map(_address, files.upstreams()[0]) if a is not None]),
+    )
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return parse_address(text)
+    except BadInput:
+        return None
+
+
+def _routes(hands: Hands, links: dict[int, str]) -> tuple[RouteFact, ...]:
+    """The host's IPv4 routes but the default one; weft's own prohibit routes are not the host's."""
+    facts = []
+    for payload in hands.route.dump(rt.dump_routes(2)):
+        route = rt.get_route(payload)
+        wanted = route.dst is not None and route.type == rt.RTN_UNICAST and route.table != _LOCAL_TABLE
+        if wanted and route.dst is not None:
+            base = from_packed(route.dst).value
+            facts.append(RouteFact(Subnet(4, base, route.dst_len), links.get(route.oif or 0, "?")))
+    return tuple(facts)
+
+
+def tables(hands: Hands) -> tuple[tuple[str, str], ...]:
+    """Family and comment of the tables named weft."""
+    facts = []
+    for family, number in _TABLES:
+        try:
+            table = nf.get_table(hands.filter.ask(nf.get_table_request(number, "weft")))
+        except Refusal as error:
+            if error.errno == errno.ENOENT:
+                continue
+            if error.errno in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EINVAL, errno.EPROTONOSUPPORT):
+                raise Unsupported(
+                    f"the kernel has no nf_tables for family {family}", "CONFIG_NF_TABLES is needed"
+                ) from None
+            raise
+        facts.append((family, table.comment or ""))
+    return tuple(facts)
+
+
+def place(hands: Hands, bridge: str, mark: str, container: str, run_dir: str) -> PlaceFacts:
+    """What stands in the way of a container: each look is one short question."""
+    return PlaceFacts(
+        bridge=find_link(hands, bridge),
+        stale=find_link(hands, mark),
+        netns=os.path.lexists(netns.path(container)),
+        foreign_file=files.foreign_etc_netns(container, run_dir),
+    )
+
+
+def port_state(hands: Hands, ifname: str) -> bool:
+    """Whether a bridge port forwards: what is sent before is lost, and ARP waits a second to retry."""
+    link = rt.get_link(hands.route.ask(rt.get_link_request(name=ifname)))
+    return link.port is not None and link.port.state == _FORWARDING
+
+
+def wait_port(hands: Hands, ifname: str, timeout: float = 5.0) -> bool:
+    """Waits, by the kernel's own notices, until a bridge port forwards; False when it never does."""
+    from weft.linux.netlink import Notices  # noqa: PLC0415  (only when a command is started)
+
+    with Notices(rt.RTNLGRP_LINK, timeout) as heard:
+        while not port_state(hands, ifname):
+            if not heard.next():
+                return False
+    return True

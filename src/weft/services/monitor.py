@@ -1,0 +1,122 @@
+"""The monitor of a detached container: a small process that waits for the command.
+
+It is forked from the command line, holds nothing but two pipes, and lives as long as the command.
+Two-phased like linux/process: the command runs when the container stands, and is ended when the
+command line dies before it has put the container on record.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from weft.core.model.errors import CommandNotExecutable, CommandNotFound, KernelError, WeftError
+from weft.linux import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from weft.core.model.launch import Launch
+
+_ERRORS = {e.__name__: e for e in (CommandNotFound, CommandNotExecutable)}
+
+
+class Monitored:
+    """The command line's handle of a monitor and of the command it has started."""
+
+    __slots__ = ("_from", "_to", "pid", "started", "watcher", "watcher_started")
+
+    def __init__(self, launch: Launch, finish: Callable[[int, int], None]) -> None:
+        down_read, self._to = os.pipe2(os.O_CLOEXEC)
+        self._from, up_write = os.pipe2(os.O_CLOEXEC)
+        self.watcher = os.fork()
+        if self.watcher == 0:
+            os.close(self._to)
+            os.close(self._from)
+            _monitor(launch, finish, down_read, up_write)
+        os.close(down_read)
+        os.close(up_write)
+        self.watcher_started = process.start_time(self.watcher)
+        words = self._hear().split()
+        self.pid, self.started = int(words[1]), int(words[2])
+
+    def _hear(self) -> str:
+        said = os.read(self._from, 65536).decode(errors="replace")
+        verb, _, rest = said.partition(" ")
+        if verb in ("pid", "ok"):
+            return said
+        kind, _, message = rest.partition("\n")
+        text, _, hint = message.partition("\n")
+        if not said:
+            raise KernelError("the monitor of the container was killed")
+        raise _ERRORS[kind](text, hint) if kind in _ERRORS else KernelError(text, hint=hint)
+
+    def go(self, command: str) -> None:
+        """Lets the command run; CommandNotFound or CommandNotExecutable when it cannot."""
+        os.write(self._to, b"g")
+        self._hear()
+
+    def settled(self) -> None:
+        """The container is on record: the monitor stays until the command ends."""
+        os.write(self._to, b"s")
+        os.close(self._to)
+        os.close(self._from)
+
+    def cancel(self) -> None:
+        """Ends the command and its monitor."""
+        os.close(self._to)
+        os.close(self._from)
+        try:
+            os.waitpid(self.watcher, 0)
+        except ChildProcessError:
+            pass
+
+
+def _monitor(launch: Launch, finish: Callable[[int, int], None], down: int, up: int) -> NoReturn:
+    """The monitor's whole life. It never returns into the command line's stack."""
+    try:
+        _detach(down, up)
+        _watch(launch, finish, down, up)
+    finally:
+        os._exit(0)
+
+
+def _detach(down: int, up: int) -> None:
+    """Its own session, no terminal, no inherited descriptors: journal and database locks above all."""
+    os.setsid()
+    os.chdir("/")
+    low, high = sorted((down, up))
+    os.closerange(3, low)
+    os.closerange(low + 1, high)
+    os.closerange(high + 1, 1 << 20)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    process.adopt_orphans()
+
+
+def _watch(launch: Launch, finish: Callable[[int, int], None], down: int, up: int) -> None:
+    child = process.start(launch)
+    os.write(up, f"pid {child.pid} {child.started}".encode())
+    if os.read(down, 1) != b"g":
+        child.cancel()
+        return
+    try:
+        child.go(launch.argv[0])
+    except WeftError as error:
+        os.write(up, f"error {type(error).__name__}\n{error.message}\n{error.hint}".encode())
+        return
+    os.write(up, b"ok ")
+    if os.read(down, 1) != b"s":
+        # The command line died. If it had put the container on record, finish() knows it.
+        os.kill(child.pid, signal.SIGKILL)
+    os.close(down)
+    os.close(up)
+    code = process.wait(child.pid)
+    process.end_children()
+    finish(child.pid, code)

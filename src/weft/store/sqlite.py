@@ -1,0 +1,356 @@
+"""The wishes, on disk: SQLite in WAL mode, every commit durable (synchronous FULL).
+
+The ``sqlite3`` package takes 2 ms more to import than the C module under it, which has all that is
+used here.
+"""
+
+from __future__ import annotations
+
+import _sqlite3
+
+from weft.core.model.address import Address, parse_address, parse_subnet
+from weft.core.model.errors import Conflict, NotFound, StoreError
+from weft.core.model.network import Endpoint, Network, Pool, Sandbox
+from weft.core.model.publish import Publish
+from weft.core.model.state import Entry, State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE network (
+  name TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE, subnet TEXT NOT NULL, gateway TEXT NOT NULL,
+  bridge TEXT NOT NULL UNIQUE, mtu INTEGER NOT NULL, labels TEXT NOT NULL, created INTEGER NOT NULL,
+  next INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE container (
+  name TEXT PRIMARY KEY, hostname TEXT NOT NULL, dns TEXT NOT NULL, search TEXT NOT NULL,
+  command TEXT NOT NULL, auto_remove INTEGER NOT NULL, created INTEGER NOT NULL,
+  state TEXT NOT NULL, pid INTEGER, started INTEGER, exit_code INTEGER,
+  watcher INTEGER, watcher_started INTEGER) WITHOUT ROWID;
+CREATE INDEX container_pid ON container (pid) WHERE pid IS NOT NULL;
+CREATE TABLE endpoint (
+  container TEXT NOT NULL REFERENCES container, network TEXT NOT NULL REFERENCES network,
+  address TEXT NOT NULL, prefix INTEGER NOT NULL, mac TEXT NOT NULL, ifname TEXT NOT NULL,
+  aliases TEXT NOT NULL, PRIMARY KEY (container, network), UNIQUE (network, address)) WITHOUT ROWID;
+CREATE TABLE publish (
+  proto TEXT NOT NULL, host_port INTEGER NOT NULL, host TEXT NOT NULL, port INTEGER NOT NULL,
+  container TEXT NOT NULL, network TEXT NOT NULL, loopback INTEGER NOT NULL,
+  PRIMARY KEY (proto, host_port, host)) WITHOUT ROWID;
+CREATE INDEX publish_container ON publish (container);
+CREATE INDEX publish_loopback ON publish (loopback) WHERE loopback = 1;
+CREATE TABLE journal (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, subject TEXT NOT NULL,
+  plan TEXT NOT NULL, undo TEXT NOT NULL, forward INTEGER NOT NULL);
+"""
+_CONTAINER = (
+    "name, hostname, dns, search, command, auto_remove, created,"
+    " state, pid, started, exit_code, watcher, watcher_started"
+)
+_ENDPOINT = "network, container, address, prefix, mac, ifname, aliases"
+
+
+class _Transaction:
+    """``with store.write():`` commits at the end, or takes all back on an error."""
+
+    __slots__ = ("_db",)
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+class SqliteStore:
+    """One root's wishes. ``path`` may be ":memory:" for tests and measurements."""
+
+    def __init__(self, path: str, root: str) -> None:
+        self.root = root
+        try:
+            self._db = _sqlite3.connect(path, timeout=30.0, isolation_level=None, cached_statements=64)
+            self._open()
+        except _sqlite3.Error as error:
+            raise StoreError(
+                f"cannot use the database {path}: {error}", "see `weft doctor`, or move the file away"
+            ) from None
+
+    def _open(self) -> None:
+        self._db.execute("PRAGMA synchronous=FULL")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._create()
+        elif version != SCHEMA_VERSION:
+            raise StoreError(
+                f"the database has format {version}, this weft knows format {SCHEMA_VERSION}",
+                "use the weft that wrote it, or a newer one",
+            )
+
+    def _create(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        with self.write():
+            if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                for statement in _SCHEMA.split(";"):
+                    if statement.strip():
+                        self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Closes the database; the last one out folds the log into it."""
+        self._db.close()
+
+    def write(self) -> _Transaction:
+        """A durable transaction."""
+        return _Transaction(self._db)
+
+    def _one(self, sql: str, *values: Any) -> Any:
+        return self._db.execute(sql, values).fetchone()
+
+    def _all(self, sql: str, *values: Any) -> list[Any]:
+        return list(self._db.execute(sql, values).fetchall())
+
+    # networks
+
+    def networks(self) -> tuple[Network, ...]:
+        """All networks, by name."""
+        return tuple([self._network(r) for r in self._all("SELECT * FROM network ORDER BY name")])
+
+    def find_network(self, name: str) -> Network | None:
+        """A network by name."""
+        row = self._one("SELECT * FROM network WHERE name=?", name)
+        return self._network(row) if row else None
+
+    def network(self, name: str) -> Network:
+        """A network by name or unique id prefix; NotFound otherwise."""
+        found = self.find_network(name)
+        if found is None and len(name) >= 4:
+            near = [n for n in self.networks() if n.id.startswith(name)]
+            found = near[0] if len(near) == 1 else None
+        if found is None:
+            raise NotFound(f"no network {name!a}", "`weft net ls` lists them")
+        return found
+
+    def _network(self, row: Any) -> Network:
+        name, number, subnet, gateway, bridge, mtu, labels, created, _ = row
+        pairs = [line.partition("=") for line in labels.split("\n") if line]
+        return Network(
+            root=self.root,
+            name=name,
+            number=number,
+            pools=(Pool(parse_subnet(subnet), parse_address(gateway)),),
+            bridge=bridge,
+            mtu=mtu,
+            labels=tuple([(k, v) for k, _, v in pairs]),
+            created=created,
+        )
+
+    def free_number(self) -> int:
+        """The lowest network number that is free."""
+        taken = {row[0] for row in self._all("SELECT number FROM network")}
+        return next(n for n in range(1, 1 << 16) if n not in taken)
+
+    def add_network(self, network: Network) -> None:
+        """Stores a network; Conflict when name, bridge or number is taken."""
+        pool = network.pool4
+        labels = "\n".join([f"{k}={v}" for k, v in network.labels])
+        row = (network.name, network.number, str(pool.subnet), str(pool.gateway), network.bridge)
+        try:
+            self._db.execute(
+                "INSERT INTO network VALUES (?,?,?,?,?,?,?,?,?)",
+                (*row, network.mtu, labels, network.created, pool.subnet.usable[0]),
+            )
+        except _sqlite3.IntegrityError:
+            raise Conflict(f"network {network.name} or bridge {network.bridge} exists already") from None
+
+    def remove_network(self, name: str) -> None:
+        """Forgets a network."""
+        self._db.execute("DELETE FROM network WHERE name=?", (name,))
+
+    def next_address(self, name: str) -> int:
+        """Where the search for a free address starts."""
+        return int(self._one("SELECT next FROM network WHERE name=?", name)[0])
+
+    def address_holder(self, network: str, address: Address) -> str:
+        """The container that has an address, or ""."""
+        row = self._one(
+            "SELECT container FROM endpoint WHERE network=? AND address=?", network, str(address)
+        )
+        return row[0] if row else ""
+
+    # containers
+
+    def has_container(self, name: str) -> bool:
+        """Whether a container of this name exists."""
+        return self._one("SELECT 1 FROM container WHERE name=?", name) is not None
+
+    def add_container(self, sandbox: Sandbox, state: str) -> None:
+        """Stores a container; Conflict when the name is taken."""
+        lists = (" ".join(sandbox.dns), " ".join(sandbox.search), "\0".join(sandbox.command))
+        row = (sandbox.name, sandbox.hostname, *lists, int(sandbox.auto_remove), sandbox.created, state)
+        try:
+            self._db.execute("INSERT INTO container VALUES (?,?,?,?,?,?,?,?,NULL,NULL,NULL,NULL,NULL)", row)
+        except _sqlite3.IntegrityError:
+            raise Conflict(f"container {sandbox.name} exists already") from None
+
+    def set_state(self, name: str, state: State) -> None:
+        """Stores what became of a container's process."""
+        self._db.execute(
+            "UPDATE container SET state=?, pid=?, started=?, exit_code=?, watcher=?, watcher_started=? WHERE name=?",
+            (*state._astuple(), name),
+        )
+
+    def remove_container(self, name: str) -> None:
+        """Forgets a container; its endpoint goes first."""
+        self._db.execute("DELETE FROM container WHERE name=?", (name,))
+
+    def container(self, name: str) -> tuple[Sandbox, State]:
+        """A container by name or unique id prefix; NotFound otherwise."""
+        row = self._one(f"SELECT {_CONTAINER} FROM container WHERE name=?", name)
+        if row is None and len(name) >= 4:
+            near = [pair for pair in self.containers() if pair[0].id.startswith(name)]
+            if len(near) == 1:
+                return near[0]
+        if row is None:
+            raise NotFound(f"no container {name!a}", "`weft ps -a` lists them")
+        return self._container(row)
+
+    def containers(self) -> list[tuple[Sandbox, State]]:
+        """All containers, by name."""
+        sql = f"SELECT {_CONTAINER} FROM container ORDER BY name"
+        return [self._container(row) for row in self._all(sql)]
+
+    def supervised(self) -> list[tuple[Sandbox, State]]:
+        """The containers that have a process, as far as is stored."""
+        sql = f"SELECT {_CONTAINER} FROM container WHERE pid IS NOT NULL"
+        return [self._container(row) for row in self._all(sql)]
+
+    def _container(self, row: Any) -> tuple[Sandbox, State]:
+        name, hostname, dns, search, command, auto_remove, created, *state = row
+        sandbox = Sandbox(
+            root=self.root,
+            name=name,
+            hostname=hostname,
+            dns=tuple(dns.split()),
+            search=tuple(search.split()),
+            command=tuple(command.split("\0")) if command else (),
+            auto_remove=bool(auto_remove),
+            created=created,
+        )
+        return sandbox, State(*state)
+
+    # endpoints and published ports
+
+    def add_endpoint(self, endpoint: Endpoint) -> None:
+        """Stores an endpoint with its published ports."""
+        row = (endpoint.network, endpoint.container, str(endpoint.address), endpoint.prefix, endpoint.mac)
+        self._db.execute(
+            f"INSERT INTO endpoint ({_ENDPOINT}) VALUES (?,?,?,?,?,?,?)",
+            (*row, endpoint.ifname, " ".join(endpoint.aliases)),
+        )
+        self._db.execute(
+            "UPDATE network SET next=? WHERE name=? AND next<=?",
+            (endpoint.address.value + 1, endpoint.network, endpoint.address.value),
+        )
+        for p in endpoint.publish:
+            where = (endpoint.container, endpoint.network, int(p.covers_loopback))
+            self._db.execute(
+                "INSERT INTO publish VALUES (?,?,?,?,?,?,?)",
+                (p.proto, p.host_port, str(p.host), p.port, *where),
+            )
+
+    def remove_endpoint(self, endpoint: Endpoint) -> None:
+        """Frees an endpoint's address and ports."""
+        self._db.execute("DELETE FROM publish WHERE container=?", (endpoint.container,))
+        self._db.execute("DELETE FROM endpoint WHERE container=?", (endpoint.container,))
+        self._db.execute(
+            "UPDATE network SET next=? WHERE name=? AND next>?",
+            (endpoint.address.value, endpoint.network, endpoint.address.value),
+        )
+
+    def endpoint(self, container: str) -> Endpoint | None:
+        """A container's endpoint; None when it has none (any more)."""
+        row = self._one(f"SELECT {_ENDPOINT} FROM endpoint WHERE container=?", container)
+        return self._endpoint(row) if row else None
+
+    def endpoints(self, network: str) -> tuple[Endpoint, ...]:
+        """All endpoints of a network, by container."""
+        sql = f"SELECT {_ENDPOINT} FROM endpoint WHERE network=? ORDER BY container"
+        return tuple([self._endpoint(row) for row in self._all(sql, network)])
+
+    def count_endpoints(self, network: str) -> int:
+        """How many containers a network has."""
+        return int(self._one("SELECT count(*) FROM endpoint WHERE network=?", network)[0])
+
+    def _endpoint(self, row: Any) -> Endpoint:
+        network, container, address, prefix, mac, ifname, aliases = row
+        ports = self._all(
+            "SELECT proto, host, host_port, port FROM publish WHERE container=? ORDER BY 1, 3", container
+        )
+        return Endpoint(
+            root=self.root,
+            network=network,
+            container=container,
+            address=parse_address(address),
+            prefix=prefix,
+            mac=mac,
+            ifname=ifname,
+            aliases=tuple(aliases.split()),
+            publish=tuple([Publish(p, parse_address(h), hp, c) for p, h, hp, c in ports]),
+        )
+
+    def port_holder(self, publish: Publish) -> str:
+        """The container whose published port clashes with this one, or ""."""
+        row = self._one(
+            "SELECT container FROM publish WHERE proto=? AND host_port=?"
+            " AND (host=? OR host='0.0.0.0' OR ?='0.0.0.0')",
+            publish.proto,
+            publish.host_port,
+            str(publish.host),
+            str(publish.host),
+        )
+        return row[0] if row else ""
+
+    def needs_proxy(self) -> bool:
+        """Whether a published port covers 127.x."""
+        return self._one("SELECT 1 FROM publish WHERE loopback=1 LIMIT 1") is not None
+
+    def published(self) -> tuple[Endpoint, ...]:
+        """All endpoints with published ports."""
+        rows = self._all("SELECT DISTINCT container FROM publish")
+        return tuple([e for e in [self.endpoint(r[0]) for r in rows] if e is not None])
+
+    # journal
+
+    def begin(self, verb: str, subject: str, plan: str, undo: str, forward: bool) -> int:
+        """Writes a journal entry, inside a transaction; its number."""
+        cursor = self._db.execute(
+            "INSERT INTO journal (verb, subject, plan, undo, forward) VALUES (?,?,?,?,?)",
+            (verb, subject, plan, undo, int(forward)),
+        )
+        return int(cursor.lastrowid)
+
+    def end(self, entry: int) -> None:
+        """Strikes a journal entry out."""
+        self._db.execute("DELETE FROM journal WHERE id=?", (entry,))
+
+    def journal(self) -> list[Entry]:
+        """All journal entries, newest first: the order in which they are taken back."""
+        rows = self._all("SELECT id, verb, subject, undo, forward FROM journal ORDER BY id DESC")
+        return [Entry(i, verb, subject, undo, bool(forward)) for i, verb, subject, undo, forward in rows]
+
+    def get(self, key: str) -> str:
+        """A value of the root itself, or ""."""
+        row = self._one("SELECT value FROM meta WHERE key=?", key)
+        return row[0] if row else ""
+
+    def put(self, key: str, value: str) -> None:
+        """Stores a value of the root itself."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))

@@ -1,0 +1,189 @@
+"""The only file that knows the engine and the hands at once: it builds one from the other."""
+
+from __future__ import annotations
+
+import os
+
+from weft.core.model.errors import NotPermitted, StoreError
+from weft.core.model.names import root_id
+from weft.engine.work import Work
+from weft.linux import files, netns, observe
+from weft.linux.execute import Hands
+from weft.linux.locks import ChangeLock, EntryLocks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from weft.core.boundary import Process, Store
+    from weft.core.model.facts import HostFacts, PlaceFacts
+    from weft.core.model.launch import Launch
+    from weft.core.model.publish import Publish
+    from weft.core.ops.base import Op
+    from weft.core.plan.plan import Plan
+
+STATE_DIR = "/var/lib/weft"
+RUN_DIR = "/run/weft"
+
+
+class Places:
+    """Where one root keeps its wishes (``state``) and what a reboot may lose (``run``)."""
+
+    __slots__ = ("run", "state")
+
+    def __init__(self, root: str = "") -> None:
+        root = root or os.environ.get("WEFT_ROOT", "")
+        base = os.path.realpath(root) if root else ""
+        self.state = f"{base}/state" if base else STATE_DIR
+        self.run = f"{base}/run" if base else RUN_DIR
+
+
+def launcher() -> str:
+    """The ``weft`` program itself, for what it starts as processes of their own."""
+    found = os.environ.get("WEFT_PROGRAM", "")
+    if found:
+        return found
+    here = os.path.dirname(os.path.abspath(__file__))
+    beside = os.path.join(os.path.dirname(os.path.dirname(here)), "weft")
+    if os.path.isfile(beside):
+        return beside
+    # PREFIX/lib/pythonX.Y/site-packages/weft: the program is PREFIX/bin/weft.
+    return os.path.normpath(os.path.join(here, "..", "..", "..", "..", "bin", "weft"))
+
+
+class LinuxMachine:
+    """This host, as the engine sees it (core/boundary.Machine)."""
+
+    def __init__(self, places: Places) -> None:
+        self.state_dir = places.state
+        self.run_dir = places.run
+        self._hands = Hands(places.run, launcher())
+        self._lock = ChangeLock(places.run)
+        self._entries = EntryLocks(places.run)
+
+    def apply(self, plan: Plan, step: Callable[[Op], None] | None = None) -> None:
+        self._hands.apply(plan, step)
+
+    def revert(self, plan: Plan) -> list[str]:
+        return self._hands.revert(plan)
+
+    def host_facts(self) -> HostFacts:
+        return observe.host(self._hands)
+
+    def place_facts(self, bridge: str, mark: str, container: str) -> PlaceFacts:
+        return observe.place(self._hands, bridge, mark, container, self.run_dir)
+
+    def has_link(self, name: str) -> bool:
+        return observe.find_link(self._hands, name) is not None
+
+    def wait_port(self, ifname: str) -> bool:
+        return observe.wait_port(self._hands, ifname)
+
+    def free_proxy_port(self, preferred: int) -> int:
+        return self._hands.proxy.free_port(preferred)
+
+    def proxy_alive(self) -> bool:
+        return self._hands.proxy.alive()
+
+    def probe_port(self, publish: Publish) -> None:
+        from weft.linux.loopback import hold  # noqa: PLC0415  (only with -p)
+
+        os.close(hold(*publish.key))
+
+    def lock(self) -> ChangeLock:
+        return self._lock
+
+    def take_entry(self, entry: int) -> bool:
+        return self._entries.take(entry)
+
+    def release_entry(self, entry: int) -> None:
+        self._entries.release(entry)
+
+    def now(self) -> int:
+        import time  # noqa: PLC0415
+
+        return int(time.time())
+
+    def upstreams(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return files.upstreams()
+
+    def netns_inode(self, name: str) -> int:
+        return netns.inode(name)
+
+    def processes(self, inodes: Iterable[int]) -> dict[int, list[int]]:
+        from weft.linux import process  # noqa: PLC0415
+
+        return process.in_netns(inodes)
+
+    def inodes_of(self, pid: int) -> dict[str, int]:
+        from weft.linux import process  # noqa: PLC0415
+
+        return process.namespaces(pid)
+
+    def end(self, pids: Sequence[int]) -> None:
+        from weft.linux import process  # noqa: PLC0415
+
+        process.end(pids)
+
+    def alive(self, pid: int | None, started: int | None) -> bool:
+        from weft.linux import process  # noqa: PLC0415
+
+        return process.alive(pid, started)
+
+    def find_command(self, launch: Launch) -> None:
+        from weft.linux import process  # noqa: PLC0415
+
+        process.find_command(launch.argv, dict(launch.env).get("PATH", os.defpath), launch.cwd)
+
+    def start(self, launch: Launch, finish: Callable[[int, int], None]) -> Process:
+        if launch.log:
+            from weft.services.monitor import Monitored  # noqa: PLC0415
+
+            os.makedirs(os.path.dirname(launch.log), 0o700, exist_ok=True)
+            return Monitored(launch, finish)
+        from weft.linux import process  # noqa: PLC0415
+
+        return process.start(launch)
+
+    def become(self, launch: Launch, pid: int | None, started: int | None) -> None:
+        from weft.linux import process  # noqa: PLC0415
+
+        process.become(launch, pid, started)
+
+    def remove_file(self, path: str) -> None:
+        files.remove(path)
+
+
+def _private(path: str) -> None:
+    """A directory that only root may enter; made when missing."""
+    try:
+        os.mkdir(path, 0o700)
+        return
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(path, 0o700)
+        return
+    found = os.lstat(path)
+    if found.st_mode & 0o170000 != 0o040000 or found.st_uid != os.geteuid():
+        raise StoreError(f"{path} is not a directory of root's", "remove it, or use --root DIR")
+    if found.st_mode & 0o077:
+        os.chmod(path, 0o700)
+
+
+def open_work(
+    root: str, say: Callable[[str], None], step: Callable[[Op], None] | None = None, dry: bool = False
+) -> Work:
+    """All that a command needs. NotPermitted when the caller is not root; StoreError."""
+    if os.geteuid() != 0:
+        raise NotPermitted("weft needs root to change networks", "run it with sudo")
+    places = Places(root)
+    try:
+        _private(places.state)
+        _private(places.run)
+    except OSError as error:
+        raise StoreError(f"cannot make {error.filename}: {error.strerror}", "use --root DIR") from None
+    from weft.store.sqlite import SqliteStore  # noqa: PLC0415
+
+    store: Store = SqliteStore(f"{places.state}/weft.db", root_id(places.state))
+    return Work(store, LinuxMachine(places), say, step, dry)
