@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from weft.core.model.errors import NotPermitted, StoreError
-from weft.core.model.names import root_id
+from weft.core.model.names import mac_bytes, root_id
 from weft.engine.work import Work
 from weft.linux import files, netns, observe
 from weft.linux.execute import Hands
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from weft.core.boundary import Process, Store
     from weft.core.model.facts import HostFacts, PlaceFacts
     from weft.core.model.launch import Launch
+    from weft.core.model.network import Endpoint
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
     from weft.core.plan.plan import Plan
@@ -29,11 +30,11 @@ RUN_DIR = "/run/weft"
 class Places:
     """Where one root keeps its wishes (``state``) and what a reboot may lose (``run``)."""
 
-    __slots__ = ("run", "state")
+    __slots__ = ("root", "run", "state")
 
     def __init__(self, root: str = "") -> None:
         root = root or os.environ.get("WEFT_ROOT", "")
-        base = os.path.realpath(root) if root else ""
+        self.root = base = os.path.realpath(root) if root else ""
         self.state = f"{base}/state" if base else STATE_DIR
         self.run = f"{base}/run" if base else RUN_DIR
 
@@ -55,6 +56,7 @@ class LinuxMachine:
     """This host, as the engine sees it (core/boundary.Machine)."""
 
     def __init__(self, places: Places) -> None:
+        self._root = places.root
         self.state_dir = places.state
         self.run_dir = places.run
         self._hands = Hands(places.run, launcher())
@@ -79,6 +81,14 @@ class LinuxMachine:
     def wait_port(self, ifname: str) -> bool:
         return observe.wait_port(self._hands, ifname)
 
+    def announce(self, endpoint: Endpoint) -> None:
+        from weft.linux.arp import announce
+
+        def say() -> None:
+            announce(endpoint.ifname, mac_bytes(endpoint.hardware), endpoint.address.packed)
+
+        netns.within(self._hands.home, endpoint.container, say)
+
     def free_proxy_port(self, preferred: int) -> int:
         return self._hands.proxy.free_port(preferred)
 
@@ -86,7 +96,7 @@ class LinuxMachine:
         return self._hands.proxy.alive()
 
     def probe_port(self, publish: Publish) -> None:
-        from weft.linux.loopback import hold  # noqa: PLC0415  (only with -p)
+        from weft.linux.loopback import hold
 
         os.close(hold(*publish.key))
 
@@ -100,7 +110,7 @@ class LinuxMachine:
         self._entries.release(entry)
 
     def now(self) -> int:
-        import time  # noqa: PLC0415
+        import time
 
         return int(time.time())
 
@@ -111,42 +121,52 @@ class LinuxMachine:
         return netns.inode(name)
 
     def processes(self, inodes: Iterable[int]) -> dict[int, list[int]]:
-        from weft.linux import process  # noqa: PLC0415
+        from weft.linux import process
 
         return process.in_netns(inodes)
 
     def inodes_of(self, pid: int) -> dict[str, int]:
-        from weft.linux import process  # noqa: PLC0415
+        from weft.linux import process
 
         return process.namespaces(pid)
 
     def end(self, pids: Sequence[int]) -> None:
-        from weft.linux import process  # noqa: PLC0415
+        from weft.linux import process
 
         process.end(pids)
 
     def alive(self, pid: int | None, started: int | None) -> bool:
-        from weft.linux import process  # noqa: PLC0415
+        from weft.linux import process
 
         return process.alive(pid, started)
 
     def find_command(self, launch: Launch) -> None:
-        from weft.linux import process  # noqa: PLC0415
+        from weft.linux import process
 
         process.find_command(launch.argv, dict(launch.env).get("PATH", os.defpath), launch.cwd)
 
-    def start(self, launch: Launch, finish: Callable[[int, int], None]) -> Process:
+    def start(self, launch: Launch) -> Process:
         if launch.log:
-            from weft.services.monitor import Monitored  # noqa: PLC0415
+            from weft.services.monitor import Monitored
 
             os.makedirs(os.path.dirname(launch.log), 0o700, exist_ok=True)
-            return Monitored(launch, finish)
-        from weft.linux import process  # noqa: PLC0415
+            root = ("--root", self._root) if self._root else ()
+            return Monitored(launch, (launcher(), *root, "finished", launch.netns))
+        from weft.linux import process
 
         return process.start(launch)
 
+    def wait(self, pid: int) -> int:
+        from weft.linux import process
+
+        process.adopt_orphans()
+        process.forward_signals(pid)
+        code = process.wait(pid)
+        process.end_children()
+        return code
+
     def become(self, launch: Launch, pid: int | None, started: int | None) -> None:
-        from weft.linux import process  # noqa: PLC0415
+        from weft.linux import process
 
         process.become(launch, pid, started)
 
@@ -183,7 +203,36 @@ def open_work(
         _private(places.run)
     except OSError as error:
         raise StoreError(f"cannot make {error.filename}: {error.strerror}", "use --root DIR") from None
-    from weft.store.sqlite import SqliteStore  # noqa: PLC0415
+    from weft.store.sqlite import SqliteStore
 
     store: Store = SqliteStore(f"{places.state}/weft.db", root_id(places.state))
     return Work(store, LinuxMachine(places), say, step, dry)
+
+
+def loopback_control(root: str, verb: str, words: Sequence[str]) -> list[str]:
+    """What ``weft loopback`` does; the lines it prints. For plans that are run as shell scripts."""
+    from weft.linux.loopback import LoopbackClient, hold
+
+    places = Places(root)
+    _private(places.run)
+    client = LoopbackClient(places.run, launcher())
+    if verb == "start":
+        client.start(int(words[0]), ())
+    elif verb == "add":
+        fd = hold(words[0], words[1], int(words[2]))
+        client.add([(words[0], words[1], int(words[2]), words[3], int(words[4]))], [fd])
+    elif verb == "list":
+        return [f"{p} {a}:{n} {t}:{tn}" for p, a, n, t, tn in client.list()]
+    elif client.alive():
+        if verb == "stop":
+            client.stop()
+        else:
+            client.remove([(words[0], words[1], int(words[2]))])
+    return []
+
+
+def loopback_serve(control: int, listener: int) -> None:
+    """The loopback proxy's own life, on two descriptors that its starter opened."""
+    from weft.services.loopback import serve
+
+    serve(control, listener)

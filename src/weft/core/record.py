@@ -9,7 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self, dataclass_transform
+    from typing import Any, ClassVar, Self, dataclass_transform
 else:
 
     def dataclass_transform(**_: object):
@@ -46,8 +46,8 @@ class Record(metaclass=_RecordType):
     """
 
     if TYPE_CHECKING:
-        _fields: tuple[str, ...]
-        _defaults: dict[str, Any]
+        _fields: ClassVar[tuple[str, ...]]
+        _defaults: ClassVar[dict[str, Any]]
     else:
 
         def __init__(self, *args, **kwargs):
@@ -80,7 +80,7 @@ class Record(metaclass=_RecordType):
         return type(self)(**{**{f: getattr(self, f) for f in self._fields}, **changes})
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._astuple() == other._astuple()  # type: ignore[attr-defined]
+        return type(other) is type(self) and self._astuple() == other._astuple()
 
     def __hash__(self) -> int:
         return hash((type(self), self._astuple()))

@@ -6,7 +6,7 @@ from weft.core.drivers import bridge as driver
 from weft.core.ipam import pool as ipam
 from weft.core.model.address import Address, parse_address
 from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
-from weft.core.model.names import check_hostname, check_ifname, check_mac, check_name
+from weft.core.model.names import check_hostname, check_ifname, check_mac, check_name, mark
 from weft.core.model.network import BRIDGE_PORTS, Endpoint, Network, Sandbox
 from weft.core.model.publish import Publish
 from weft.core.model.state import State
@@ -51,6 +51,7 @@ class Attached(Record):
     sandbox: Sandbox
     endpoint: Endpoint
     plan: Plan
+    fixed: bool = False
     entry: int = 0
 
 
@@ -127,7 +128,12 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
                 _store(work, one)
 
         entry = work.make(CONTAINER, "\n".join([r.name for r in requests]), plan, wish)
-        work.settle(entry, lambda: [work.store.set_state(r.name, State("running")) for r in requests])
+
+        def running() -> None:
+            for request in requests:
+                work.store.set_state(request.name, State("running"))
+
+        work.settle(entry, running)
         return found
 
 
@@ -151,12 +157,15 @@ def _decide(
         _claim_port(work, publish, claims)
     if not fresh and store.count_endpoints(network.name) + len(claims.names) > BRIDGE_PORTS:
         raise Exhausted(
-            f"network {network.name} is full: its bridge takes {BRIDGE_PORTS} ports (the kernel's BR_MAX_PORTS)",
+            f"network {network.name} is full: its bridge takes {BRIDGE_PORTS} ports (BR_MAX_PORTS)",
             "use another network",
         )
+    fixed = address is not None
     if address is not None:
-        holder = (lambda _: "") if fresh else (lambda a: store.address_holder(network.name, a))
-        ipam.check_free(pool, address, lambda a: "of this batch" if a in claims.addresses else holder(a))
+        owner = "of this batch" if address in claims.addresses else ""
+        if not owner and not fresh:
+            owner = store.address_holder(network.name, address)
+        ipam.check_free(pool, address, owner)
     else:
         address = _free_address(work, network, claims, fresh)
     claims.addresses.add(address)
@@ -183,7 +192,7 @@ def _decide(
         publish=request.publish,
     )
     wants = driver.endpoint_wants(network, sandbox, endpoint, work.hosts_file(network.name))
-    return Attached(network, sandbox, endpoint, Plan(wants))
+    return Attached(network, sandbox, endpoint, Plan(wants), fixed)
 
 
 def _free_address(work: Work, network: Network, claims: Claims, fresh: bool) -> Address:
@@ -195,7 +204,7 @@ def _free_address(work: Work, network: Network, claims: Claims, fresh: bool) -> 
 
     pool = network.pool4
     hint = claims.hint or (0 if fresh else work.store.next_address(network.name))
-    found = ipam.lowest_free(pool, hint, is_free)
+    found = ipam.next_free(pool, hint, is_free)
     claims.hint = found.value + 1
     return found
 
@@ -225,7 +234,12 @@ def _preparation(work: Work, network: Network, found: Attached) -> tuple[Op, ...
     if facts.bridge is None or network.mark not in facts.bridge.altnames:
         raise KernelError(
             f"bridge {network.bridge} of network {network.name} is gone, or no longer weft's",
-            f"make it again: weft net rm -f {network.name}, then weft net create",
+            hint=f"make it again: weft net rm -f {network.name}, then weft net create",
+        )
+    if [family for family, said in facts.tables if said == mark(network.root)] != ["inet", "bridge"]:
+        raise KernelError(
+            "the firewall tables of weft are gone: without its guards no container is attached",
+            hint="somebody flushed nftables; remove the networks (weft net rm -f) and make them again",
         )
     if facts.netns:
         raise NotOurs(
@@ -255,7 +269,7 @@ def _ports(work: Work, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
 
 def start_proxy(work: Work) -> tuple[Op, ...]:
     """Starts the loopback proxy with all that it should hold already."""
-    from weft.core.firewall.elements import proxy_element  # noqa: PLC0415  (only when it is started)
+    from weft.core.firewall.elements import proxy_element
 
     before: list[Op] = []
     known = work.store.get("proxy_port")
@@ -275,6 +289,8 @@ def start_proxy(work: Work) -> tuple[Op, ...]:
 def _store(work: Work, found: Attached) -> None:
     work.store.add_container(found.sandbox, "created")
     work.store.add_endpoint(found.endpoint)
+    if not found.fixed:
+        work.store.set_next_address(found.network.name, found.endpoint.address.value + 1)
 
 
 def settle(work: Work, found: Attached, state: State) -> None:

@@ -24,7 +24,7 @@ class Entrance(Record):
         """The command line it equals."""
         if self.pid is None:
             return self.launch.shell()
-        from shlex import join  # noqa: PLC0415
+        from shlex import join
 
         env = join([f"{k}={v}" for k, v in self.launch.env])
         spaces = "--net --mount --uts --ipc"

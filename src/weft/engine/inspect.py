@@ -61,6 +61,8 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
 
 def publishes(endpoint: Endpoint | None) -> list[dict[str, Any]]:
     """The published ports of an endpoint."""
+    if endpoint is None:
+        return []
     return [
         {
             "container": endpoint.container,
@@ -69,7 +71,7 @@ def publishes(endpoint: Endpoint | None) -> list[dict[str, Any]]:
             "host_port": p.host_port,
             "container_port": p.port,
         }
-        for p in (endpoint.publish if endpoint else ())
+        for p in endpoint.publish
     ]
 
 

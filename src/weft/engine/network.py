@@ -76,7 +76,9 @@ def _check_subnet(subnet: Subnet) -> None:
     if subnet.version == 6:
         raise NotYet(f"subnet {subnet}: IPv6 networks are not built yet", "give an IPv4 subnet")
     if not 8 <= subnet.prefix <= 30:
-        raise BadInput(f"subnet {subnet} is not between /8 and /30", "a gateway and a container need two addresses")
+        raise BadInput(
+            f"subnet {subnet} is not between /8 and /30", "a gateway and a container need two addresses"
+        )
     for reserved, why in _RESERVED:
         if subnet.overlaps(reserved):
             raise BadInput(f"subnet {subnet} overlaps {reserved}: {why}")
@@ -85,7 +87,9 @@ def _check_subnet(subnet: Subnet) -> None:
 def make(work: Work, request: NetworkRequest, subnet: Subnet | None, gateway: Address | None) -> Network:
     """Makes a checked network; the lock is held."""
     if work.store.find_network(request.name) is not None:
-        raise Conflict(f"network {request.name} exists already", f"`weft net inspect {request.name}` shows it")
+        raise Conflict(
+            f"network {request.name} exists already", f"`weft net inspect {request.name}` shows it"
+        )
     facts = work.machine.host_facts()
     known = work.store.networks()
     network = _decide(work, request, subnet, gateway, facts, known)
@@ -184,7 +188,7 @@ def remove(work: Work, name: str, force: bool = False) -> Network:
         network = work.store.network(name)
         endpoints = work.store.endpoints(network.name)
         if endpoints and force:
-            from weft.engine.container import remove_locked  # noqa: PLC0415  (a use case of its own)
+            from weft.engine.removal import remove_locked
 
             remove_locked(work, [e.container for e in endpoints], force=True)
             endpoints = ()

@@ -88,7 +88,7 @@ def _way_back(work: Work, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Op, ...
 
 
 def _names(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
-    from weft.core.ops.netns import EtcNetnsDel, NetnsDel  # noqa: PLC0415
+    from weft.core.ops.netns import EtcNetnsDel, NetnsDel
 
     return [op for e in endpoints for op in (NetnsDel(e.container), EtcNetnsDel(e.container))]
 
@@ -104,7 +104,7 @@ def _let_go(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
     )
     if stays:
         return dels
-    from weft.core.firewall.elements import proxy_element  # noqa: PLC0415
+    from weft.core.firewall.elements import proxy_element
 
     known = work.store.get("proxy_port")
     element = proxy_element(int(known)).undo() if known else None

@@ -10,14 +10,14 @@ from weft.engine import container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from weft.core.boundary import Process
     from weft.engine.container import Attached, RunRequest
     from weft.engine.work import Work
 
 
-def launch_of(work: Work, found: Attached, env: tuple[tuple[str, str], ...], cwd: str, detach: bool) -> Launch:
+def launch_of(
+    work: Work, found: Attached, env: tuple[tuple[str, str], ...], cwd: str, detach: bool
+) -> Launch:
     """The command with the view it gets of names and network."""
     name = found.sandbox.name
     return Launch(
@@ -38,12 +38,10 @@ def run(
     env: tuple[tuple[str, str], ...],
     cwd: str,
     detach: bool,
-    finish: Callable[[int, int], None],
 ) -> tuple[Attached, Launch, Process | None]:
     """Attaches a container and starts its command; nothing is left when the command cannot start.
 
-    ``finish`` is called with pid and status by the watcher of a detached command when it ends. In a
-    dry run nothing is started. CommandNotFound, CommandNotExecutable, and what ``attach`` raises.
+    In a dry run nothing is started. CommandNotFound, CommandNotExecutable, and what ``attach`` raises.
     """
     probe = Launch(request.name, "", "", "", request.command, env, cwd)
     work.machine.find_command(probe)
@@ -51,15 +49,16 @@ def run(
     launch = launch_of(work, found, env, cwd, detach)
     if work.dry:
         return found, launch, None
-    return found, launch, _start(work, found, launch, finish)
+    return found, launch, _start(work, found, launch)
 
 
-def _start(work: Work, found: Attached, launch: Launch, finish: Callable[[int, int], None]) -> Process:
+def _start(work: Work, found: Attached, launch: Launch) -> Process:
     child: Process | None = None
     try:
-        child = work.machine.start(launch, finish)
+        child = work.machine.start(launch)
         if not work.machine.wait_port(found.endpoint.host_ifname):
             work.say(f"warning: the bridge port {found.endpoint.host_ifname} does not forward after 5 s")
+        work.machine.announce(found.endpoint)
         child.go(launch.argv[0])
         state = State(
             "running", child.pid, child.started, watcher=child.watcher, watcher_started=child.watcher_started

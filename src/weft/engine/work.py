@@ -69,9 +69,7 @@ class Work:
             raise
         return entry
 
-    def unmake(
-        self, verb: str, subject: str, plan: Plan, wish: Callable[[], None] = lambda: None
-    ) -> None:
+    def unmake(self, verb: str, subject: str, plan: Plan, wish: Callable[[], None] = lambda: None) -> None:
         """Carries a removal out, whatever is missing; the wish goes last. Remarks what stayed."""
         entry = self._begin(verb, subject, plan, plan, wish, forward=True)
         for error in self.machine.revert(plan):

@@ -67,7 +67,7 @@ class Hands:
     def proxy(self) -> LoopbackClient:
         """The loopback proxy's control."""
         if self._proxy is None:
-            from weft.linux.loopback import LoopbackClient  # noqa: PLC0415  (only with -p)
+            from weft.linux.loopback import LoopbackClient
 
             self._proxy = LoopbackClient(self._run_dir, self._launcher)
         return self._proxy
@@ -247,8 +247,8 @@ class Hands:
         self._inside[name] = netns.add(name, self._home, first)
 
     def _loopback(self, group: Sequence[Op]) -> None:
-        from weft.core.ops import loopback as lb  # noqa: PLC0415  (only with -p)
-        from weft.linux.loopback import hold  # noqa: PLC0415
+        from weft.core.ops import loopback as lb
+        from weft.linux.loopback import hold
 
         adds = [op for op in group if isinstance(op, lb.LoopbackAdd)]
         dels = [op for op in group if isinstance(op, lb.LoopbackDel)]

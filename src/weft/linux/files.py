@@ -123,9 +123,9 @@ def foreign_etc_netns(name: str, run_dir: str) -> str:
     return next((f for f in (hosts, f"{where}/resolv.conf") if os.path.lexists(f)), "")
 
 
-def upstreams(candidates: tuple[str, ...] = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")) -> tuple[
-    tuple[str, ...], tuple[str, ...]
-]:
+def upstreams(
+    candidates: tuple[str, ...] = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"),
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The host's real name servers and search domains (resolv.conf(5)), never a loopback stub.
 
     systemd-resolved's stub listens on the host's 127.0.0.53, which is another place inside a

@@ -42,12 +42,12 @@ _symbols: dict[str, int] = {}
 def _lean(name: str, args: tuple[Any, ...]) -> int:
     """The call through ``_ctypes``; -1 also when that private module is not what we know."""
     try:
-        import _ctypes  # noqa: PLC0415
+        import _ctypes
 
         address = _symbols.get(name)
         if address is None:
-            address = _symbols[name] = _ctypes.dlsym(_ctypes.dlopen(None, 0), name)  # type: ignore[attr-defined]
-        return int(_ctypes.call_cdeclfunction(address, args))  # type: ignore[attr-defined]
+            address = _symbols[name] = _ctypes.dlsym(_ctypes.dlopen(None, 0), name)  # type: ignore[arg-type]
+        return int(_ctypes.call_cdeclfunction(address, args))
     except (ImportError, AttributeError, TypeError):
         return -1
 
@@ -56,7 +56,7 @@ def _call(name: str, *args: Any) -> int:
     result = _lean(name, args)
     if result >= 0:
         return result
-    import ctypes  # noqa: PLC0415
+    import ctypes
 
     function = getattr(ctypes.CDLL(None, use_errno=True), name)
     result = int(function(*[ctypes.c_long(a) if isinstance(a, int) else a for a in args]))

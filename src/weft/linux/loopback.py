@@ -23,7 +23,7 @@ from _socket import (
     inet_ntop,
     inet_pton,
 )
-from _socket import socket as Socket
+from _socket import SocketType as Socket
 from _struct import pack
 from time import monotonic, sleep
 
@@ -491,4 +491,5 @@ def _become_proxy(launcher: str, control: int, listener: int, tells: int) -> Non
     try:
         posix.execve(launcher, [launcher, "loopback-serve", "3", "4"], _ENVIRONMENT)
     except OSError as refused:
+        posix.closerange(3, 5)  # before the parent hears of it: the port is free when start fails
         posix.write(5, str(refused.errno).encode())

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from sys import byteorder
-
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
+from sys import byteorder
 
 from weft.core.model.errors import KernelError
 from weft.core.wire import buffer as wire

@@ -91,6 +91,7 @@ def place(hands: Hands, bridge: str, mark: str, container: str, run_dir: str) ->
     """What stands in the way of a container: each look is one short question."""
     return PlaceFacts(
         bridge=find_link(hands, bridge),
+        tables=tables(hands),
         stale=find_link(hands, mark),
         netns=os.path.lexists(netns.path(container)),
         foreign_file=files.foreign_etc_netns(container, run_dir),
@@ -105,7 +106,7 @@ def port_state(hands: Hands, ifname: str) -> bool:
 
 def wait_port(hands: Hands, ifname: str, timeout: float = 5.0) -> bool:
     """Waits, by the kernel's own notices, until a bridge port forwards; False when it never does."""
-    from weft.linux.netlink import Notices  # noqa: PLC0415  (only when a command is started)
+    from weft.linux.netlink import Notices
 
     with Notices(rt.RTNLGRP_LINK, timeout) as heard:
         while not port_state(hands, ifname):

@@ -164,7 +164,7 @@ def join(launch: Launch) -> None:
     _own_sys()
     _bind_read_only(launch.hosts, "/etc/hosts")
     _bind_read_only(launch.resolv, "/etc/resolv.conf")
-    from _socket import sethostname  # noqa: PLC0415  (only in the child)
+    from _socket import sethostname
 
     sethostname(launch.hostname)
 
@@ -303,7 +303,7 @@ def in_netns(inodes: Iterable[int]) -> dict[int, list[int]]:
 
 def end(victims: Iterable[int]) -> None:
     """SIGKILLs processes and waits until each has ended, so that their namespaces can."""
-    from select import POLLIN, poll  # noqa: PLC0415  (only where something is to be killed)
+    from select import POLLIN, poll
 
     fds = []
     for pid in victims:

@@ -34,7 +34,7 @@ from _socket import (
     inet_ntop,
     inet_pton,
 )
-from _socket import socket as Socket
+from _socket import SocketType as Socket
 from _struct import unpack
 from select import EPOLLIN
 
@@ -419,7 +419,7 @@ def _try_unlink(path: str) -> None:
 
 def _raise_fd_limit() -> int:
     """Use every descriptor the administrator allows (getrlimit(2)); returns how many that is."""
-    import resource  # noqa: PLC0415  (needed once)
+    import resource  # needed once
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:

@@ -7,7 +7,7 @@ connection never ends the others. Imports are counted: the whole proxy has 12 Mi
 from __future__ import annotations
 
 import select
-from _socket import socket as Socket
+from _socket import SocketType as Socket
 from time import monotonic
 
 TYPE_CHECKING = False

@@ -27,7 +27,7 @@ from _socket import (
     TCP_NODELAY,
     inet_ntop,
 )
-from _socket import socket as Socket
+from _socket import SocketType as Socket
 from _struct import pack
 from errno import EINPROGRESS
 from select import EPOLLERR, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP

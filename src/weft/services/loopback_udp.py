@@ -9,7 +9,7 @@ conntrack's own times. The table is bounded; who has waited longest makes room, 
 from __future__ import annotations
 
 from _socket import AF_INET, CMSG_SPACE, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK
-from _socket import socket as Socket
+from _socket import SocketType as Socket
 from _struct import pack
 from select import EPOLLIN
 

@@ -1,6 +1,8 @@
 """The monitor of a detached container: a small process that waits for the command.
 
 It is forked from the command line, holds nothing but two pipes, and lives as long as the command.
+In the end it becomes a fresh weft that puts the outcome on record: SQLite must not be used across
+a fork, and a monitor that never loads it stays small.
 Two-phased like linux/process: the command runs when the container stands, and is ended when the
 command line dies before it has put the container on record.
 """
@@ -15,7 +17,7 @@ from weft.linux import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
     from typing import NoReturn
 
     from weft.core.model.launch import Launch
@@ -24,18 +26,21 @@ _ERRORS = {e.__name__: e for e in (CommandNotFound, CommandNotExecutable)}
 
 
 class Monitored:
-    """The command line's handle of a monitor and of the command it has started."""
+    """The command line's handle of a monitor and of the command it has started.
+
+    ``after`` is the program, with its first arguments, that is told pid and status in the end.
+    """
 
     __slots__ = ("_from", "_to", "pid", "started", "watcher", "watcher_started")
 
-    def __init__(self, launch: Launch, finish: Callable[[int, int], None]) -> None:
+    def __init__(self, launch: Launch, after: Sequence[str]) -> None:
         down_read, self._to = os.pipe2(os.O_CLOEXEC)
         self._from, up_write = os.pipe2(os.O_CLOEXEC)
         self.watcher = os.fork()
         if self.watcher == 0:
             os.close(self._to)
             os.close(self._from)
-            _monitor(launch, finish, down_read, up_write)
+            _monitor(launch, after, down_read, up_write)
         os.close(down_read)
         os.close(up_write)
         self.watcher_started = process.start_time(self.watcher)
@@ -74,11 +79,11 @@ class Monitored:
             pass
 
 
-def _monitor(launch: Launch, finish: Callable[[int, int], None], down: int, up: int) -> NoReturn:
+def _monitor(launch: Launch, after: Sequence[str], down: int, up: int) -> NoReturn:
     """The monitor's whole life. It never returns into the command line's stack."""
     try:
         _detach(down, up)
-        _watch(launch, finish, down, up)
+        _watch(launch, after, down, up)
     finally:
         os._exit(0)
 
@@ -100,7 +105,7 @@ def _detach(down: int, up: int) -> None:
     process.adopt_orphans()
 
 
-def _watch(launch: Launch, finish: Callable[[int, int], None], down: int, up: int) -> None:
+def _watch(launch: Launch, after: Sequence[str], down: int, up: int) -> None:
     child = process.start(launch)
     os.write(up, f"pid {child.pid} {child.started}".encode())
     if os.read(down, 1) != b"g":
@@ -113,10 +118,10 @@ def _watch(launch: Launch, finish: Callable[[int, int], None], down: int, up: in
         return
     os.write(up, b"ok ")
     if os.read(down, 1) != b"s":
-        # The command line died. If it had put the container on record, finish() knows it.
+        # The command line died; whether it had put the container on record shows in the end.
         os.kill(child.pid, signal.SIGKILL)
     os.close(down)
     os.close(up)
     code = process.wait(child.pid)
     process.end_children()
-    finish(child.pid, code)
+    os.execv(after[0], [*after, str(child.pid), str(code)])

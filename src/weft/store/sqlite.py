@@ -178,11 +178,13 @@ class SqliteStore:
         """Where the search for a free address starts."""
         return int(self._one("SELECT next FROM network WHERE name=?", name)[0])
 
+    def set_next_address(self, name: str, value: int) -> None:
+        """Where the next search starts."""
+        self._db.execute("UPDATE network SET next=? WHERE name=?", (value, name))
+
     def address_holder(self, network: str, address: Address) -> str:
         """The container that has an address, or ""."""
-        row = self._one(
-            "SELECT container FROM endpoint WHERE network=? AND address=?", network, str(address)
-        )
+        row = self._one("SELECT container FROM endpoint WHERE network=? AND address=?", network, str(address))
         return row[0] if row else ""
 
     # containers
@@ -203,7 +205,8 @@ class SqliteStore:
     def set_state(self, name: str, state: State) -> None:
         """Stores what became of a container's process."""
         self._db.execute(
-            "UPDATE container SET state=?, pid=?, started=?, exit_code=?, watcher=?, watcher_started=? WHERE name=?",
+            "UPDATE container SET state=?, pid=?, started=?, exit_code=?, watcher=?, watcher_started=?"
+            " WHERE name=?",
             (*state._astuple(), name),
         )
 
@@ -255,10 +258,6 @@ class SqliteStore:
             f"INSERT INTO endpoint ({_ENDPOINT}) VALUES (?,?,?,?,?,?,?)",
             (*row, endpoint.ifname, " ".join(endpoint.aliases)),
         )
-        self._db.execute(
-            "UPDATE network SET next=? WHERE name=? AND next<=?",
-            (endpoint.address.value + 1, endpoint.network, endpoint.address.value),
-        )
         for p in endpoint.publish:
             where = (endpoint.container, endpoint.network, int(p.covers_loopback))
             self._db.execute(
@@ -270,10 +269,6 @@ class SqliteStore:
         """Frees an endpoint's address and ports."""
         self._db.execute("DELETE FROM publish WHERE container=?", (endpoint.container,))
         self._db.execute("DELETE FROM endpoint WHERE container=?", (endpoint.container,))
-        self._db.execute(
-            "UPDATE network SET next=? WHERE name=? AND next>?",
-            (endpoint.address.value, endpoint.network, endpoint.address.value),
-        )
 
     def endpoint(self, container: str) -> Endpoint | None:
         """A container's endpoint; None when it has none (any more)."""
@@ -335,7 +330,7 @@ class SqliteStore:
             "INSERT INTO journal (verb, subject, plan, undo, forward) VALUES (?,?,?,?,?)",
             (verb, subject, plan, undo, int(forward)),
         )
-        return int(cursor.lastrowid)
+        return int(cursor.lastrowid or 0)
 
     def end(self, entry: int) -> None:
         """Strikes a journal entry out."""

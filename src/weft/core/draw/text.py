@@ -28,7 +28,12 @@ def _network(network: dict[str, Any]) -> list[str]:
             f"{p['host_ip']}:{p['host_port']} published, to {p['container_port']}/{p['proto']}" for p in mine
         ]
         lines += _member(endpoint, ports, n == len(members) - 1)
-    return [lines[0], lines[1], lines[2], *[" " + line[2:] if line[:2] == "  " else line for line in lines[3:]]]
+    return [
+        lines[0],
+        lines[1],
+        lines[2],
+        *[" " + line[2:] if line[:2] == "  " else line for line in lines[3:]],
+    ]
 
 
 def draw(networks: list[dict[str, Any]], containers: list[dict[str, Any]]) -> str:

@@ -29,9 +29,9 @@ def isolation(network: Network) -> tuple[Op, ...]:
     From its bridge a packet may be routed to its own subnet, and to no other network's, unless its
     connection came by a published port (the mark).
     """
-    from weft.core.firewall.tables import PUBLISHED_MARK  # noqa: PLC0415  (only with a network)
-    from weft.core.ops.route import ProhibitAdd  # noqa: PLC0415
-    from weft.core.ops.rule import Rule, RuleAdd  # noqa: PLC0415
+    from weft.core.firewall.tables import PUBLISHED_MARK
+    from weft.core.ops.route import ProhibitAdd
+    from weft.core.ops.rule import Rule, RuleAdd
 
     subnet = network.pool4.subnet
     own = Rule(OWN_PREFERENCE, network.bridge, MAIN, PROTOCOL, to=subnet)
@@ -56,7 +56,7 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
 
 def tables_want(root: str) -> tuple[Op, ...]:
     """What comes with the first network and goes with the last."""
-    from weft.core.firewall.tables import tables  # noqa: PLC0415  (only with the first network)
+    from weft.core.firewall.tables import tables
 
     return tables(root)
 
@@ -72,9 +72,7 @@ def resolv_conf(sandbox: Sandbox) -> str:
     return search + "".join([f"nameserver {a}\n" for a in sandbox.dns])
 
 
-def endpoint_wants(
-    network: Network, sandbox: Sandbox, endpoint: Endpoint, hosts: str
-) -> tuple[Op, ...]:
+def endpoint_wants(network: Network, sandbox: Sandbox, endpoint: Endpoint, hosts: str) -> tuple[Op, ...]:
     """A container's place in a network. Its guard stands before its address works."""
     name, ifname = sandbox.name, endpoint.ifname
     alias = f"weft root={network.root} network={network.name} container={name} if={ifname}"

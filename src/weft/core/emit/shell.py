@@ -13,7 +13,7 @@ HEAD = "#!/bin/sh\nset -e\n"
 
 def lines(op: Op, program: str = "weft") -> tuple[str, ...]:
     """One operation's commands. ``program`` is how weft itself is called, where it is needed."""
-    from shlex import quote  # noqa: PLC0415  (only when a plan is printed)
+    from shlex import quote
 
     found = op.shell()
     if op.kind != "loopback":

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 TABLE = "weft"
 
 
-def _inet(
-    name: str, key: tuple[Part, ...], comment: str, data: tuple[Part, ...] = ()
-) -> ElementAdd:
+def _inet(name: str, key: tuple[Part, ...], comment: str, data: tuple[Part, ...] = ()) -> ElementAdd:
     return ElementAdd("inet", TABLE, name, key, data, comment)
 
 

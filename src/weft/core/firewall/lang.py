@@ -228,6 +228,3 @@ def jump(chain: str, back: bool = True) -> Statement:
 def masquerade() -> Statement:
     """``masquerade``."""
     return Statement("masquerade", (ex.Masq(),))
-
-
-

@@ -153,8 +153,15 @@ def _nat() -> tuple[ChainSpec, ...]:
     local = rule(lang.to_local(), lang.jump("publish"))
     output = (rule(lang.ip_to(_LOOPBACK), lang.jump("loopback", back=False)), local)
     mark = rule(bridges, lang.ct_dnat(), lang.set_mark(PUBLISHED_MARK))
-    hairpin = rule(
-        lang.ct_dnat(), lang.device_pair("same"), lang.masquerade(), comment="hairpin, sibling"
+    hairpin = rule(lang.ct_dnat(), lang.device_pair("same"), lang.masquerade(), comment="hairpin, sibling")
+    # With bridge-nf-call-iptables the DNATed frame is bridged, and then it has no input interface.
+    bridged = rule(
+        lang.ct_dnat(),
+        lang.device("iif", "bridges", outside=True),
+        lang.ip_in("saddr", "nat4"),
+        lang.device("oif", "bridges"),
+        lang.masquerade(),
+        comment="hairpin, sibling, bridged",
     )
     out = rule(lang.ip_in("saddr", "nat4"), away, lang.masquerade())
     return (
@@ -163,7 +170,7 @@ def _nat() -> tuple[ChainSpec, ...]:
         ChainSpec("prerouting", (local,), "nat", "prerouting", -100),
         ChainSpec("published", (mark,), "filter", "prerouting", -99),
         ChainSpec("output", output, "nat", "output", -100),
-        ChainSpec("postrouting", (hairpin, out), "nat", "postrouting", 100),
+        ChainSpec("postrouting", (hairpin, bridged, out), "nat", "postrouting", 100),
     )
 
 

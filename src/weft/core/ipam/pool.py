@@ -43,21 +43,20 @@ def check_host(subnet: Subnet, address: Address, what: str) -> None:
         raise BadInput(f"{what} {address} is the network or broadcast address of {subnet}")
 
 
-def check_free(pool: Pool, address: Address, holder: Callable[[Address], str]) -> None:
-    """Conflict when the gateway or a container (``holder`` names it, or "") has the address."""
+def check_free(pool: Pool, address: Address, owner: str) -> None:
+    """Conflict when the gateway has the address, or a container: ``owner`` names it, or is ""."""
     check_host(pool.subnet, address, "address")
     if address == pool.gateway:
         raise Conflict(f"address {address} is the gateway of {pool.subnet}")
-    owner = holder(address)
     if owner:
         raise Conflict(f"address {address} is taken by container {owner}", "leave --ip out to get a free one")
 
 
-def lowest_free(pool: Pool, hint: int, is_free: Callable[[int], bool]) -> Address:
-    """The lowest free address at or after ``hint``, then from the start; Exhausted when none is free.
+def next_free(pool: Pool, hint: int, is_free: Callable[[int], bool]) -> Address:
+    """The first free address at or after ``hint``, then from the start; Exhausted when none is free.
 
-    ``hint`` is where the last search ended, so that filling a subnet does not search it from the
-    start each time; whoever releases a lower address lowers the hint.
+    ``hint`` follows the address given last, so that a released one rests while neighbours may still
+    have its old MAC in their ARP caches, and filling a subnet does not search it anew each time.
     """
     low, high = pool.subnet.usable
     start = hint if low <= hint <= high else low
@@ -69,5 +68,6 @@ def lowest_free(pool: Pool, hint: int, is_free: Callable[[int], bool]) -> Addres
         if value != gateway and is_free(value):
             return Address(pool.subnet.version, value)
     raise Exhausted(
-        f"no free address is left in {pool.subnet}", "remove containers, or make a network with a larger subnet"
+        f"no free address is left in {pool.subnet}",
+        "remove containers, or make a network with a larger subnet",
     )

@@ -27,7 +27,7 @@ def _parse4(text: str) -> int | None:
 
 
 def _parse6(text: str) -> int | None:
-    import ipaddress  # noqa: PLC0415  (4 ms; only where IPv6 is written)
+    import ipaddress
 
     try:
         return int(ipaddress.IPv6Address(text)) if "%" not in text else None
@@ -44,7 +44,7 @@ class Address(Record):
     def __str__(self) -> str:
         if self.version == 4:
             return ".".join([str(b) for b in self.value.to_bytes(4, "big")])
-        import ipaddress  # noqa: PLC0415
+        import ipaddress
 
         return str(ipaddress.IPv6Address(self.value))
 

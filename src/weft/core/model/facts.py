@@ -47,6 +47,7 @@ class PlaceFacts(Record):
     """What a container's attach needs to know: its bridge, and what stands in its way."""
 
     bridge: LinkFact | None
+    tables: tuple[tuple[str, str], ...]
     stale: LinkFact | None
     netns: bool
     foreign_file: str

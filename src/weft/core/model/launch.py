@@ -22,7 +22,7 @@ class Launch(Record):
 
     def shell(self) -> str:
         """The command line it equals."""
-        from shlex import join, quote  # noqa: PLC0415  (only when a plan is printed)
+        from shlex import join, quote
 
         steps = [
             "umount -l /sys; mount -t sysfs sysfs /sys",

@@ -94,7 +94,9 @@ def check_mac(text: str) -> str:
     if len(parts) != 6 or any(len(p) != 2 or frozenset(p) - hexdigits for p in parts):
         raise BadInput(f"MAC address {text!a} is not valid", "write it as 02:42:ac:11:00:02")
     if int(parts[0], 16) & 1 or not any(int(p, 16) for p in parts):
-        raise BadInput(f"MAC address {text!a} is not a unicast address", "clear the lowest bit of the first byte")
+        raise BadInput(
+            f"MAC address {text!a} is not a unicast address", "clear the lowest bit of the first byte"
+        )
     return ":".join(parts)
 
 

@@ -37,7 +37,7 @@ VANISHES = Final("goes with what holds it")
 
 def quote(word: str) -> str:
     """One word for /bin/sh."""
-    from shlex import quote as sh_quote  # noqa: PLC0415  (only when a plan is printed)
+    from shlex import quote as sh_quote
 
     return sh_quote(word)
 

@@ -31,7 +31,8 @@ class BridgeAdd(Op):
     def shell(self) -> tuple[str, ...]:
         name = quote(self.ifname)
         return (
-            f"ip link add name {name} mtu {self.mtu} address {self.mac} type bridge stp_state 0 forward_delay 0",
+            f"ip link add name {name} mtu {self.mtu} address {self.mac} "
+            "type bridge stp_state 0 forward_delay 0",
             f"ip link property add dev {name} altname {self.mark}",
             f"ip link set dev {name} alias {quote(self.alias)}",
         )
@@ -77,8 +78,9 @@ class VethAdd(Op):
     def shell(self) -> tuple[str, ...]:
         name, queues = quote(self.ifname), "numtxqueues 1 numrxqueues 1"
         return (
-            f"ip link add name {name} up mtu {self.mtu} address {self.mac} {queues} master {quote(self.bridge)} "
-            f"group {self.group} type veth peer name {quote(self.peer)} netns {quote(self.peer_netns)} "
+            f"ip link add name {name} up mtu {self.mtu} address {self.mac} {queues} "
+            f"master {quote(self.bridge)} group {self.group} "
+            f"type veth peer name {quote(self.peer)} netns {quote(self.peer_netns)} "
             f"mtu {self.mtu} address {self.peer_mac} {queues}",
             f"ip link property add dev {name} altname {self.mark}",
             f"ip link set dev {name} alias {quote(self.alias)} addrgenmode none type bridge_slave hairpin on",

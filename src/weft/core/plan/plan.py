@@ -69,7 +69,7 @@ def _unpack(value: Any) -> Any:
     module, name = str(value[1]), str(value[2])
     if not module.startswith("weft.core."):
         raise ValueError(f"{module} is not a module of values")
-    from importlib import import_module  # noqa: PLC0415  (only when a journal is read)
+    from importlib import import_module
 
     kind = getattr(import_module(module), name)
     if not (isinstance(kind, type) and issubclass(kind, Record)):
@@ -79,7 +79,7 @@ def _unpack(value: Any) -> Any:
 
 def load(text: str) -> Plan:
     """The plan that ``dump`` wrote. ValueError or SyntaxError when the text is not one."""
-    from ast import literal_eval  # noqa: PLC0415  (only when a journal is read)
+    from ast import literal_eval
 
     ops = _unpack(literal_eval(text))
     if not isinstance(ops, tuple) or not all(isinstance(op, Op) for op in ops):

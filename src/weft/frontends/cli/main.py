@@ -40,11 +40,11 @@ def safe(text: str) -> str:
 
 def work_for(args: Args) -> Work:
     """The engine for this command, with its way of telling things."""
-    from weft.wiring import open_work  # noqa: PLC0415  (--help needs none of it)
+    from weft.wiring import open_work
 
     dry = args.on("dry-run")
     shown = dry or _shows(args)
-    return open_work(args.one("root"), _remark if shown else say, _printer(dry) if shown else None, dry)
+    return open_work(args.one("root"), _remark if shown else say, Printer(dry) if shown else None, dry)
 
 
 def _shows(args: Args) -> bool:
@@ -59,28 +59,28 @@ def _remark(text: str) -> None:
     sys.stderr.write(f"# weft: {safe(text)}\n")
 
 
-class _printer:
+class Printer:
     """Prints each step as commands: a dry run's are the data, others go beside it."""
 
     __slots__ = ("_file", "_program")
 
     def __init__(self, dry: bool) -> None:
-        from weft.core.emit.shell import HEAD  # noqa: PLC0415
-        from weft.wiring import launcher  # noqa: PLC0415
+        from weft.core.emit.shell import HEAD
+        from weft.wiring import launcher
 
         self._file = sys.stdout if dry else sys.stderr
         self._program = launcher()
         self._file.write(HEAD)
 
     def __call__(self, op: Op) -> None:
-        from weft.core.emit.shell import lines  # noqa: PLC0415
+        from weft.core.emit.shell import lines
 
         self._file.write("".join([f"{line}\n" for line in lines(op, self._program)]))
 
 
 def _fail(error: WeftError, as_json: bool) -> None:
     if as_json:
-        import json  # noqa: PLC0415
+        import json
 
         said = {"code": error.code, "message": error.message, "hint": error.hint}
         sys.stderr.write(json.dumps({"error": said}) + "\n")
@@ -91,7 +91,7 @@ def _fail(error: WeftError, as_json: bool) -> None:
 
 def _dispatch(argv: Sequence[str], args: Args, command: str, rest: Sequence[str]) -> int:
     if not command or (args.on("help") and command not in spec.COMMANDS):
-        from weft.frontends.cli.words import overview  # noqa: PLC0415
+        from weft.frontends.cli.words import overview
 
         out(overview(command))
         return 0 if args.on("help") or not argv else 2
@@ -99,7 +99,7 @@ def _dispatch(argv: Sequence[str], args: Args, command: str, rest: Sequence[str]
         return _unknown(command, rest, args)
     arguments.parse(command, rest, args)
     if args.on("help"):
-        from weft.frontends.cli.words import usage  # noqa: PLC0415
+        from weft.frontends.cli.words import usage
 
         out(usage(command))
         return 0
@@ -115,7 +115,7 @@ def _dispatch(argv: Sequence[str], args: Args, command: str, rest: Sequence[str]
 def _unknown(command: str, rest: Sequence[str], args: Args) -> int:
     group = [name for name in (*spec.COMMANDS, *spec.NOT_YET) if name.startswith(f"{command} ")]
     if group and (not rest or rest[0] in ("--help", "-h")):
-        from weft.frontends.cli.words import overview  # noqa: PLC0415
+        from weft.frontends.cli.words import overview
 
         out(overview(command))
         return 0 if rest else 2
@@ -158,5 +158,3 @@ def entry() -> None:
         status = status or 141
     sys.stderr.flush()
     os._exit(status)
-
-

@@ -24,7 +24,7 @@ def _labels(args: Args) -> tuple[tuple[str, str], ...]:
 
 def create(args: Args) -> int:
     """``weft net create``."""
-    from weft.engine import network  # noqa: PLC0415  (not for rm)
+    from weft.engine import network
 
     driver = args.one("driver", "bridge")
     if driver in _DRIVERS:
@@ -52,7 +52,7 @@ def create(args: Args) -> int:
 
 def remove(args: Args) -> int:
     """``weft net rm``."""
-    from weft.engine import network  # noqa: PLC0415  (not for create)
+    from weft.engine import network
 
     work = work_for(args)
     for name in args.words:
@@ -64,7 +64,7 @@ def remove(args: Args) -> int:
 
 def remove_containers(args: Args) -> int:
     """``weft rm``."""
-    from weft.engine import removal  # noqa: PLC0415  (not for networks)
+    from weft.engine import removal
 
     work = work_for(args)
     for name in removal.remove(work, args.words, args.on("force")):

@@ -13,8 +13,6 @@ from weft.frontends.cli.main import out, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from weft.engine.work import Work
     from weft.frontends.cli.args import Args
 
@@ -101,19 +99,17 @@ def run(args: Args) -> int:
         made = container.create(work, wish)
         _tell(work, made, wish.name, args.on("quiet"))
         return 0
-    from weft.engine import run as engine  # noqa: PLC0415  (only with a command)
+    from weft.engine import run as engine
 
     detach = args.on("detach")
-    found, launch, child = engine.run(
-        work, wish, environment(args), directory(args), detach, _finisher(args, wish.name)
-    )
+    found, launch, child = engine.run(work, wish, environment(args), directory(args), detach)
     if child is None:
         out(launch.shell())
         return 0
     if detach:
         _tell(work, found, wish.name, args.on("quiet"))
         return 0
-    return _foreground(child.pid, args, wish.name)
+    return _foreground(work, wish.name, child.pid)
 
 
 def _tell(work: Work, found: container.Attached, name: str, quiet: bool) -> None:
@@ -124,34 +120,28 @@ def _tell(work: Work, found: container.Attached, name: str, quiet: bool) -> None
         out(name if quiet else found.sandbox.id)
 
 
-def _finisher(args: Args, name: str) -> Callable[[int, int], None]:
-    """What the watcher does when the command has ended; it opens the wishes anew."""
+def _foreground(work: Work, name: str, pid: int) -> int:
+    from weft.engine.removal import finish
 
-    def finish(pid: int, code: int) -> None:
-        from weft.engine.removal import finish as done  # noqa: PLC0415
-
-        done(work_for(args), name, pid, code)
-
-    return finish
-
-
-def _foreground(pid: int, args: Args, name: str) -> int:
-    from weft.linux import process  # noqa: PLC0415
-
-    process.adopt_orphans()
-    process.forward_signals(pid)
-    code = process.wait(pid)
-    process.end_children()
-    _finisher(args, name)(pid, code)
+    code = work.machine.wait(pid)
+    finish(work, name, pid, code)
     return code
+
+
+def finished(args: Args) -> int:
+    """What a monitor becomes: ``weft finished NAME PID CODE`` puts the outcome on record."""
+    from weft.engine.removal import finish
+
+    finish(work_for(args), args.words[0], int(args.words[1]), int(args.words[2]))
+    return 0
 
 
 def execute(args: Args) -> int:
     """``weft exec``: joins the container's namespaces and becomes the command. No fork."""
     if not args.tail:
         raise BadInput("`weft exec` needs a command", "usage: weft exec C [--] CMD...")
-    from weft.core.model.launch import Launch  # noqa: PLC0415
-    from weft.engine.enter import enter  # noqa: PLC0415
+    from weft.core.model.launch import Launch
+    from weft.engine.enter import enter
 
     env, cwd = environment(args), directory(args)
     work = work_for(args)

@@ -12,7 +12,7 @@ from weft.frontends.cli.main import out, safe, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from weft.engine.work import Work
@@ -63,7 +63,7 @@ def _show(rows: list[dict[str, Any]], args: Args, columns: Sequence[tuple[str, s
 
 
 def _json(value: object) -> None:
-    import json  # noqa: PLC0415  (10 ms, only where it is asked for)
+    import json
 
     out(json.dumps(value, indent=2))
 
@@ -87,7 +87,7 @@ def _state(row: dict[str, Any]) -> str:
     return f"{row['state']} ({code})" if code is not None else str(row["state"])
 
 
-_CELLS = {
+_CELLS: dict[str, Callable[[dict[str, Any]], object]] = {
     "short": lambda row: row["id"][:12],
     "subnet": lambda row: row["subnets"][0]["subnet"],
     "gateway": lambda row: row["subnets"][0]["gateway"],
@@ -175,10 +175,10 @@ def logs(args: Args) -> int:
 def draw(args: Args) -> int:
     """``weft map``: networks and containers as a picture in text."""
     if args.one("format", "text") not in ("text", "table"):
-        from weft.core.model.errors import NotYet  # noqa: PLC0415
+        from weft.core.model.errors import NotYet
 
         raise NotYet(f"--format {args.one('format')} of `weft map` is not built yet", "text is")
-    from weft.core.draw.text import draw as picture  # noqa: PLC0415
+    from weft.core.draw.text import draw as picture
 
     work = _work(args)
     out(safe(picture(engine.networks(work), engine.containers(work))))

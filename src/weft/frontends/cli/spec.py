@@ -27,7 +27,11 @@ _RUN: tuple[Flag, ...] = (
     ("--rm", "", "remove the container when its command ends"),
     ("--network", "NET[:ip=..,mac=..,alias=..,ifname=..]...", "the network to join (default: default)"),
     ("--ip", "IP", "a fixed address in the network"),
-    ("--publish -p", "[IP:]PORT:PORT[/tcp|udp]...", "publish a port, on 127.0.0.1 unless an address is given"),
+    (
+        "--publish -p",
+        "[IP:]PORT:PORT[/tcp|udp]...",
+        "publish a port, on 127.0.0.1 unless an address is given",
+    ),
     ("--hostname", "H", "host name (default: the name)"),
     ("--network-alias", "A...", "another name in the network"),
     ("--dns", "IP...", "name server (default: the host's own upstreams)"),
@@ -97,7 +101,13 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "weft net create blue --subnet 192.168.10.0/24 --gateway 192.168.10.1 --bridge lxcbr0",
     ),
     "net ls": ("", (), "show:net_ls", "list the networks", "weft net ls --format json"),
-    "net inspect": ("NAME...", (), "show:net_inspect", "all about networks", "weft net inspect blue --format json"),
+    "net inspect": (
+        "NAME...",
+        (),
+        "show:net_inspect",
+        "all about networks",
+        "weft net inspect blue --format json",
+    ),
     "net rm": (
         "NAME...",
         (("--force -f", "", "remove its containers first"),),
@@ -142,14 +152,27 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "remove containers",
         "weft rm -f web",
     ),
-    "map": ("", (("--out", "!FILE", "write to a file"),), "show:draw", "draw networks and containers", "weft map"),
-    "completion": ("SHELL", (), "words:completion", "completion for bash, zsh or fish", "weft completion bash"),
+    "map": (
+        "",
+        (("--out", "!FILE", "write to a file"),),
+        "show:draw",
+        "draw networks and containers",
+        "weft map",
+    ),
+    "completion": (
+        "SHELL",
+        (),
+        "words:completion",
+        "completion for bash, zsh or fish",
+        "weft completion bash",
+    ),
     "version": ("", (), "words:version", "weft's version", "weft version"),
 }
 
 #: Called by weft itself and by printed plans; not part of the contract.
 HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     "loopback": ("WORD...", (), "loopback:control", "talk to the loopback proxy", "weft loopback list"),
+    "finished": ("WORD...", (), "run:finished", "what a monitor becomes when its command has ended", ""),
     "loopback-serve": ("FD...", (), "loopback:serve", "the loopback proxy itself", ""),
 }
 

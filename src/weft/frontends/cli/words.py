@@ -26,9 +26,7 @@ def usage(command: str) -> str:
     later = [f[0].split()[0] for f in flags if f[1][:1] == "!"]
     refused = f"\nnot yet (refused, exit 5): {' '.join(later)}\n" if later else ""
     head = f"usage: weft {command}{' [FLAGS]' if flags else ''} {takes}".rstrip()
-    return (
-        f"{head}\n{said}\n{own}{refused}\neverywhere:\n{_flags(spec.GLOBAL)}\nexample:\n  {example}"
-    )
+    return f"{head}\n{said}\n{own}{refused}\neverywhere:\n{_flags(spec.GLOBAL)}\nexample:\n  {example}"
 
 
 def overview(group: str = "") -> str:
@@ -53,7 +51,10 @@ def _long(flags: tuple[Flag, ...]) -> list[str]:
 
 def _bash() -> str:
     cases = "".join(
-        [f'    "{name}") words="{" ".join(_long(c[1] + spec.GLOBAL))}";;\n' for name, c in spec.COMMANDS.items()]
+        [
+            f'    "{name}") words="{" ".join(_long(c[1] + spec.GLOBAL))}";;\n'
+            for name, c in spec.COMMANDS.items()
+        ]
     )
     firsts = " ".join(dict.fromkeys(n.split()[0] for n in spec.COMMANDS))
     seconds = " ".join(n.split()[1] for n in spec.COMMANDS if n.startswith("net "))
