@@ -150,6 +150,7 @@ class LinuxMachine:
             from weft.services.monitor import Monitored
 
             os.makedirs(os.path.dirname(launch.log), 0o700, exist_ok=True)
+            files.remove(launch.log)  # of an earlier container of that name, if a crash left it
             root = ("--root", self._root) if self._root else ()
             return Monitored(launch, (launcher(), *root, "finished", launch.netns))
         from weft.linux import process
@@ -191,6 +192,14 @@ def _private(path: str) -> None:
         os.chmod(path, 0o700)
 
 
+def _make_places(places: Places) -> None:
+    try:
+        _private(places.state)
+        _private(places.run)
+    except OSError as error:
+        raise StoreError(f"cannot make {error.filename}: {error.strerror}", "use --root DIR") from None
+
+
 def open_work(
     root: str, say: Callable[[str], None], step: Callable[[Op], None] | None = None, dry: bool = False
 ) -> Work:
@@ -198,14 +207,14 @@ def open_work(
     if os.geteuid() != 0:
         raise NotPermitted("weft needs root to change networks", "run it with sudo")
     places = Places(root)
-    try:
-        _private(places.state)
-        _private(places.run)
-    except OSError as error:
-        raise StoreError(f"cannot make {error.filename}: {error.strerror}", "use --root DIR") from None
+    database = f"{places.state}/weft.db"
+    if dry and not os.path.lexists(database):
+        database = ":memory:"  # nothing is known yet, and a dry run leaves nothing behind
+    else:
+        _make_places(places)
     from weft.store.sqlite import SqliteStore
 
-    store: Store = SqliteStore(f"{places.state}/weft.db", root_id(places.state))
+    store: Store = SqliteStore(database, root_id(places.state))
     return Work(store, LinuxMachine(places), say, step, dry)
 
 

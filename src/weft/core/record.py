@@ -79,6 +79,9 @@ class Record(metaclass=_RecordType):
         """The same value with some fields changed."""
         return type(self)(**{**{f: getattr(self, f) for f in self._fields}, **changes})
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        return type(self), self._astuple()  # copying it would set its fields one by one
+
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._astuple() == other._astuple()
 

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from weft.engine.work import Work
 
-#: Where the loopback proxy listens if that port is free: below the ephemeral range.
-PROXY_PORT = 7765
-
 
 class RunRequest(Record):
     """What a user asks of ``run`` for the network's part; texts are as typed."""
@@ -68,6 +65,10 @@ def check(request: RunRequest) -> Address | None:
     for server in request.dns:
         if parse_address(server, "DNS server").loopback:
             raise BadInput(f"DNS server {server} is a loopback address", "inside a container that is itself")
+    for domain in request.search:
+        # A blank would be two domains, a newline another line of resolv.conf; "." is none, as docker has it.
+        if domain != ".":
+            check_hostname(domain.removesuffix("."), "search domain")
     for i, one in enumerate(request.publish):
         for other in request.publish[:i]:
             if one.clashes(other):
@@ -256,34 +257,17 @@ def _ports(work: Work, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
     publishes = [p for e in endpoints for p in e.publish]
     if not publishes:
         return ()
-    running = work.store.needs_proxy() and work.machine.proxy_alive()
+    running = work.store.needs_proxy()  # ``recover`` has seen to it that it lives
     if not running and not any(p.covers_loopback for p in publishes):
         for publish in publishes:
             work.machine.probe_port(publish)
         return ()
     first: tuple[Op, ...] = ()
     if not running:
-        first = start_proxy(work)
+        from weft.engine import proxy
+
+        first = proxy.start(work)
     return (*first, *[op for e in endpoints for op in driver.loopback_wants(e)])
-
-
-def start_proxy(work: Work) -> tuple[Op, ...]:
-    """Starts the loopback proxy with all that it should hold already."""
-    from weft.core.firewall.elements import proxy_element
-
-    before: list[Op] = []
-    known = work.store.get("proxy_port")
-    if known:
-        # It was killed: its element still points to the old port.
-        undo = proxy_element(int(known)).undo()
-        if isinstance(undo, Op):
-            before.append(undo)
-    port = work.machine.free_proxy_port(int(known or PROXY_PORT))
-    held = [op for e in work.store.published() for op in driver.loopback_wants(e)]
-    if not work.dry:
-        with work.store.write():
-            work.store.put("proxy_port", str(port))
-    return (*before, *driver.proxy_wants(port), *held)
 
 
 def _store(work: Work, found: Attached) -> None:

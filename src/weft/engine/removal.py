@@ -8,9 +8,11 @@ from weft.core.model.network import Endpoint, Sandbox
 from weft.core.model.state import State
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsDel
-from weft.core.ops.loopback import LoopbackDel, LoopbackStop
+from weft.core.ops.loopback import LoopbackDel
+from weft.core.ops.netns import NetnsEnd
 from weft.core.ops.nft import ElementDel
 from weft.core.plan.plan import Plan
+from weft.engine import proxy
 from weft.engine.work import CONTAINER, DETACH
 
 TYPE_CHECKING = False
@@ -33,30 +35,33 @@ def remove(work: Work, names: Sequence[str], force: bool = False) -> list[str]:
 def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
     """The same with the lock held."""
     found = [work.store.container(name)[0] for name in dict.fromkeys(names)]
-    _end_processes(work, found, force)
-    plan = detach_plan(work, found)
-    if work.dry:
-        work.show(plan)
-        return [s.name for s in found]
-    work.unmake(CONTAINER, "\n".join([s.name for s in found]), plan)
-    for sandbox in found:
-        if sandbox.command:
-            work.machine.remove_file(work.log_file(sandbox.name))
-    return [s.name for s in found]
-
-
-def _end_processes(work: Work, found: Sequence[Sandbox], force: bool) -> None:
-    """Whoever is inside keeps the namespace and its cable alive: refused, or killed when forced."""
-    inodes = {work.machine.netns_inode(s.name): s.name for s in found}
-    inside = {inodes[i]: pids for i, pids in work.machine.processes(inodes).items() if pids}
+    inside = _inside(work, found)
     if inside and not force:
         name, pids = next(iter(inside.items()))
         shown = ", ".join([str(p) for p in pids[:5]])
         raise Conflict(
             f"container {name} has running processes (pid {shown})", f"`weft rm -f {name}` ends them first"
         )
-    if inside and not work.dry:
-        work.machine.end([pid for pids in inside.values() for pid in pids])
+    if work.step is not None:
+        for name in inside:
+            work.step(NetnsEnd(name))
+    plan = detach_plan(work, found)
+    if work.dry:
+        work.show(plan)
+        return [s.name for s in found]
+
+    def wish() -> None:
+        proxy.forget(work, plan)
+
+    # Nobody is killed before that is on record: a crash in between would leave a third state.
+    work.unmake(CONTAINER, "\n".join([s.name for s in found]), plan, wish, populated=bool(inside))
+    return [s.name for s in found]
+
+
+def _inside(work: Work, found: Sequence[Sandbox]) -> dict[str, list[int]]:
+    """Whoever is inside keeps the namespace and its cable alive: the processes by container."""
+    inodes = {work.machine.netns_inode(s.name): s.name for s in found}
+    return {inodes[i]: pids for i, pids in work.machine.processes(inodes).items() if pids}
 
 
 def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
@@ -104,11 +109,7 @@ def _let_go(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
     )
     if stays:
         return dels
-    from weft.core.firewall.elements import proxy_element
-
-    known = work.store.get("proxy_port")
-    element = proxy_element(int(known)).undo() if known else None
-    return [*dels, LoopbackStop(), *([element] if isinstance(element, Op) else [])]
+    return [*dels, *proxy.stop(work)]
 
 
 def finish(work: Work, name: str, pid: int, code: int) -> None:
@@ -126,16 +127,22 @@ def finish(work: Work, name: str, pid: int, code: int) -> None:
 
 
 def _finish(work: Work, sandbox: Sandbox, code: int) -> None:
-    inode = work.machine.netns_inode(sandbox.name)
-    for pids in work.machine.processes((inode,)).values():
-        work.machine.end(pids)
     plan = detach_plan(work, (sandbox,))
-    if sandbox.auto_remove:
-        work.unmake(CONTAINER, sandbox.name, plan)
-        work.machine.remove_file(work.log_file(sandbox.name))
-        return
     ended = State("exited", exit_code=code)
-    work.unmake(DETACH, sandbox.name, plan, lambda: work.store.set_state(sandbox.name, ended))
+
+    def wish() -> None:
+        proxy.forget(work, plan)
+        if not sandbox.auto_remove:
+            work.store.set_state(sandbox.name, ended)
+
+    work.unmake(CONTAINER if sandbox.auto_remove else DETACH, sandbox.name, plan, wish)
+
+
+def recorded(work: Work, name: str, pid: int) -> bool:
+    """Whether a container has this process on record, once what crashed commands left is ended."""
+    with work.machine.lock():
+        work.recover()
+        return work.store.has_container(name) and work.store.container(name)[1].pid == pid
 
 
 #: What a container's exit code is when whoever waited for it was killed with it.

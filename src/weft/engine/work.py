@@ -7,12 +7,13 @@ what was being made, onwards for what was being removed.
 
 from __future__ import annotations
 
+from weft.core.model.errors import StoreError
 from weft.core.plan import plan as plans
 from weft.core.plan.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from weft.core.boundary import Machine, Store
     from weft.core.model.state import Entry
@@ -69,11 +70,20 @@ class Work:
             raise
         return entry
 
-    def unmake(self, verb: str, subject: str, plan: Plan, wish: Callable[[], None] = lambda: None) -> None:
-        """Carries a removal out, whatever is missing; the wish goes last. Remarks what stayed."""
+    def unmake(
+        self,
+        verb: str,
+        subject: str,
+        plan: Plan,
+        wish: Callable[[], None] = lambda: None,
+        populated: bool = True,
+    ) -> None:
+        """Carries a removal out, whatever is missing; the wish goes last. Remarks what stayed.
+
+        Whoever is inside is killed, unless it is known that nobody is (``populated``).
+        """
         entry = self._begin(verb, subject, plan, plan, wish, forward=True)
-        for error in self.machine.revert(plan):
-            self.say(f"warning: {error}")
+        self._take_away(verb, subject, plan, populated)
         if self.step is not None:
             for op in plan.ops:
                 self.step(op)
@@ -105,33 +115,77 @@ class Work:
 
     def undo(self, entry: int, verb: str, subject: str, plan: Plan) -> None:
         """Takes back what ``make`` made, when a later step failed."""
-        for error in self.machine.revert(plan.undo()):
-            self.say(f"warning: {error}")
+        self._take_away(verb, subject, plan.undo())
         self.abandon(entry, verb, subject)
+        self._mend_proxy()
 
     def recover(self) -> None:
         """Ends what crashed commands left. Called with the lock held, by every command."""
         for entry in self.store.journal():
             if self.machine.take_entry(entry.id):
                 self._end(entry)
+        self._mend_proxy()
 
     def _end(self, entry: Entry) -> None:
+        if not any(e.id == entry.id for e in self.store.journal()):
+            # Its writer settled it after we had read of it, and only then let go of its lock.
+            self.machine.release_entry(entry.id)
+            return
         way = "finishing" if entry.forward else "taking back"
         self.say(f"{way} what a killed command left: {entry.verb} {entry.subject}".replace("\n", " "))
-        for error in self.machine.revert(plans.load(entry.undo)):
-            self.say(f"warning: {error}")
+        self._take_away(entry.verb, entry.subject, self._plan_of(entry))
         self.abandon(entry.id, entry.verb, entry.subject)
+
+    def _plan_of(self, entry: Entry) -> Plan:
+        try:
+            return plans.load(entry.undo)
+        except (ValueError, SyntaxError, TypeError, AttributeError, ImportError, MemoryError, RecursionError):
+            self.machine.release_entry(entry.id)
+            raise StoreError(
+                f"journal entry {entry.id} ({entry.verb} {entry.subject}) in the database is damaged",
+                f"nothing was touched; the database is in {self.machine.state_dir}: see `weft doctor`",
+            ) from None
+
+    def _take_away(self, verb: str, subject: str, plan: Plan, populated: bool = True) -> None:
+        """Does a plan of removal. A container's processes go first: they would keep its namespace."""
+        names = subject.split("\n") if verb in (CONTAINER, DETACH) else []
+        if names and populated:
+            self.end_inside(names)
+        for error in self.machine.revert(plan):
+            self.say(f"warning: {error}")
+        if verb == CONTAINER:
+            for name in names:
+                self.machine.remove_file(self.log_file(name))
+
+    def end_inside(self, names: Sequence[str]) -> None:
+        """Kills all processes in these containers; again while there are new ones, as a fork may win."""
+        inodes = [self.machine.netns_inode(name) for name in names]
+        for _ in range(100):
+            inside = [pid for pids in self.machine.processes(inodes).values() for pid in pids]
+            if not inside:
+                return
+            self.machine.end(inside)
+
+    def _mend_proxy(self) -> None:
+        """Without published ports on 127.x this is one look into the database."""
+        if self.store.get("proxy_port"):
+            from weft.engine import proxy
+
+            proxy.mend(self)
 
 
 NETWORK = "network"
 CONTAINER = "container"
 DETACH = "detach"
+PROXY = "proxy"
 
 
 def forget(store: Store, verb: str, subject: str) -> None:
     """Forgets the wish of an entry. A subject of several containers has one name a line."""
     if verb == NETWORK:
         store.remove_network(subject)
+        return
+    if verb == PROXY:
         return
     for name in subject.split("\n"):
         endpoint = store.endpoint(name)

@@ -32,13 +32,17 @@ class ChangeLock:
 
     def __enter__(self) -> None:
         if self._fd < 0:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                return  # a dry run before the first change: nobody can be changing anything
         flock(self._fd, LOCK_EX)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        flock(self._fd, LOCK_UN)
+        if self._fd >= 0:
+            flock(self._fd, LOCK_UN)
 
 
 class EntryLocks:

@@ -26,6 +26,8 @@ _CLONE_TREE = 1 | 0x8000 | os.O_CLOEXEC
 _CGROUP = b"/sys/fs/cgroup"
 #: What a command's 127 and 126 mean to the shell that started weft.
 _NOT_FOUND = frozenset((errno.ENOENT, errno.ENOTDIR))
+#: A child's last word before exec: an end of file without it means that it was killed on the way.
+_READY = b"+"
 
 
 def find_command(argv: Sequence[str], path: str, cwd: str) -> None:
@@ -63,9 +65,10 @@ class Child:
         while chunk := os.read(self._fail, 4096):
             said += chunk
         os.close(self._fail)
-        if said:
+        if said != _READY:
             os.waitpid(self.pid, 0)
-            raise _failure(command, said.decode(errors="replace"))
+            trouble = said.removeprefix(_READY).decode(errors="replace")
+            raise _failure(command, trouble or f"{errno.EINTR} it was killed")
 
     def settled(self) -> None:
         """The container is on record. Its watcher is this process: nobody to tell."""
@@ -114,6 +117,8 @@ def _child(launch: Launch, go: int, fail: int) -> None:
     step = "setup"
     try:
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+        # Above all the parent's locks: a dying child must not hold them longer than its parent.
+        _close_from_3(go, fail)
         if launch.log:
             _redirect(launch.log)
         join(launch)
@@ -122,7 +127,8 @@ def _child(launch: Launch, go: int, fail: int) -> None:
             os._exit(125)
         _reset_signals()
         step = "exec"
-        _close_from_3(keep=fail)
+        os.write(fail, _READY)
+        _close_from_3(fail)
         os.execvpe(launch.argv[0], list(launch.argv), dict(launch.env))
     except OSError as error:
         what = step if step == "exec" else f"{error}"
@@ -133,10 +139,13 @@ def _child(launch: Launch, go: int, fail: int) -> None:
         os._exit(127)
 
 
-def _close_from_3(keep: int) -> None:
+def _close_from_3(*keep: int) -> None:
     """What the caller left open is not the command's (CVE-2024-21626's class)."""
-    os.closerange(3, keep)
-    os.closerange(keep + 1, 1 << 20)
+    first = 3
+    for fd in sorted(keep):
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, 1 << 20)
 
 
 def _reset_signals() -> None:

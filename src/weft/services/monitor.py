@@ -60,14 +60,20 @@ class Monitored:
 
     def go(self, command: str) -> None:
         """Lets the command run; CommandNotFound or CommandNotExecutable when it cannot."""
-        os.write(self._to, b"g")
+        self._tell(b"g")
         self._hear()
 
     def settled(self) -> None:
         """The container is on record: the monitor stays until the command ends."""
-        os.write(self._to, b"s")
+        self._tell(b"s")
         os.close(self._to)
         os.close(self._from)
+
+    def _tell(self, word: bytes) -> None:
+        try:
+            os.write(self._to, word)
+        except BrokenPipeError:
+            raise KernelError("the monitor of the container was killed") from None
 
     def cancel(self) -> None:
         """Ends the command and its monitor."""
@@ -117,11 +123,15 @@ def _watch(launch: Launch, after: Sequence[str], down: int, up: int) -> None:
         os.write(up, f"error {type(error).__name__}\n{error.message}\n{error.hint}".encode())
         return
     os.write(up, b"ok ")
-    if os.read(down, 1) != b"s":
-        # The command line died; whether it had put the container on record shows in the end.
+    if os.read(down, 1) != b"s" and not _on_record(after, child.pid):
         os.kill(child.pid, signal.SIGKILL)
     os.close(down)
     os.close(up)
     code = process.wait(child.pid)
     process.end_children()
     os.execv(after[0], [*after, str(child.pid), str(code)])
+
+
+def _on_record(after: Sequence[str], pid: int) -> bool:
+    """The command line died: had it put the container on record? Asking takes back what it had not."""
+    return os.spawnv(os.P_WAIT, after[0], [*after, str(pid)]) == 0

@@ -6,13 +6,12 @@ used here.
 
 from __future__ import annotations
 
-import _sqlite3
-
 from weft.core.model.address import Address, parse_address, parse_subnet
 from weft.core.model.errors import Conflict, NotFound, StoreError
 from weft.core.model.network import Endpoint, Network, Pool, Sandbox
 from weft.core.model.publish import Publish
 from weft.core.model.state import Entry, State
+from weft.store.lean import sqlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ CREATE TABLE network (
   next INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE container (
   name TEXT PRIMARY KEY, hostname TEXT NOT NULL, dns TEXT NOT NULL, search TEXT NOT NULL,
-  command TEXT NOT NULL, auto_remove INTEGER NOT NULL, created INTEGER NOT NULL,
+  command BLOB NOT NULL, auto_remove INTEGER NOT NULL, created INTEGER NOT NULL,
   state TEXT NOT NULL, pid INTEGER, started INTEGER, exit_code INTEGER,
   watcher INTEGER, watcher_started INTEGER) WITHOUT ROWID;
 CREATE INDEX container_pid ON container (pid) WHERE pid IS NOT NULL;
@@ -53,6 +52,10 @@ _CONTAINER = (
 _ENDPOINT = "network, container, address, prefix, mac, ifname, aliases"
 
 
+def _unusable(error: Exception) -> StoreError:
+    return StoreError(f"cannot use the database: {error}", "is its disk full? is another program in it?")
+
+
 class _Transaction:
     """``with store.write():`` commits at the end, or takes all back on an error."""
 
@@ -62,12 +65,25 @@ class _Transaction:
         self._db = db
 
     def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite.Error as error:
+            raise _unusable(error) from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+        try:
+            if kind is None:
+                self._db.execute("COMMIT")
+        except sqlite.Error as failed:
+            raise _unusable(failed) from None
+        finally:
+            # A full disk takes the transaction back by itself.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        if isinstance(error, sqlite.Error):
+            raise _unusable(error) from None
 
 
 class SqliteStore:
@@ -76,9 +92,9 @@ class SqliteStore:
     def __init__(self, path: str, root: str) -> None:
         self.root = root
         try:
-            self._db = _sqlite3.connect(path, timeout=30.0, isolation_level=None, cached_statements=64)
+            self._db = sqlite.connect(path, timeout=30.0, isolation_level=None, cached_statements=64)
             self._open()
-        except _sqlite3.Error as error:
+        except sqlite.Error as error:
             raise StoreError(
                 f"cannot use the database {path}: {error}", "see `weft doctor`, or move the file away"
             ) from None
@@ -112,10 +128,16 @@ class SqliteStore:
         return _Transaction(self._db)
 
     def _one(self, sql: str, *values: Any) -> Any:
-        return self._db.execute(sql, values).fetchone()
+        try:
+            return self._db.execute(sql, values).fetchone()
+        except sqlite.Error as error:
+            raise _unusable(error) from None
 
     def _all(self, sql: str, *values: Any) -> list[Any]:
-        return list(self._db.execute(sql, values).fetchall())
+        try:
+            return list(self._db.execute(sql, values).fetchall())
+        except sqlite.Error as error:
+            raise _unusable(error) from None
 
     # networks
 
@@ -167,7 +189,7 @@ class SqliteStore:
                 "INSERT INTO network VALUES (?,?,?,?,?,?,?,?,?)",
                 (*row, network.mtu, labels, network.created, pool.subnet.usable[0]),
             )
-        except _sqlite3.IntegrityError:
+        except sqlite.IntegrityError:
             raise Conflict(f"network {network.name} or bridge {network.bridge} exists already") from None
 
     def remove_network(self, name: str) -> None:
@@ -195,11 +217,13 @@ class SqliteStore:
 
     def add_container(self, sandbox: Sandbox, state: str) -> None:
         """Stores a container; Conflict when the name is taken."""
-        lists = (" ".join(sandbox.dns), " ".join(sandbox.search), "\0".join(sandbox.command))
+        # As bytes: words of a command need not be UTF-8.
+        command = "\0".join(sandbox.command).encode("utf-8", "surrogateescape")
+        lists = (" ".join(sandbox.dns), " ".join(sandbox.search), command)
         row = (sandbox.name, sandbox.hostname, *lists, int(sandbox.auto_remove), sandbox.created, state)
         try:
             self._db.execute("INSERT INTO container VALUES (?,?,?,?,?,?,?,?,NULL,NULL,NULL,NULL,NULL)", row)
-        except _sqlite3.IntegrityError:
+        except sqlite.IntegrityError:
             raise Conflict(f"container {sandbox.name} exists already") from None
 
     def set_state(self, name: str, state: State) -> None:
@@ -243,7 +267,7 @@ class SqliteStore:
             hostname=hostname,
             dns=tuple(dns.split()),
             search=tuple(search.split()),
-            command=tuple(command.split("\0")) if command else (),
+            command=tuple(command.decode("utf-8", "surrogateescape").split("\0")) if command else (),
             auto_remove=bool(auto_remove),
             created=created,
         )
@@ -252,7 +276,13 @@ class SqliteStore:
     # endpoints and published ports
 
     def add_endpoint(self, endpoint: Endpoint) -> None:
-        """Stores an endpoint with its published ports."""
+        """Stores an endpoint with its published ports; Conflict when address or port is taken."""
+        try:
+            self._add_endpoint(endpoint)
+        except sqlite.IntegrityError:
+            raise Conflict(f"an address or port of container {endpoint.container} is taken already") from None
+
+    def _add_endpoint(self, endpoint: Endpoint) -> None:
         row = (endpoint.network, endpoint.container, str(endpoint.address), endpoint.prefix, endpoint.mac)
         self._db.execute(
             f"INSERT INTO endpoint ({_ENDPOINT}) VALUES (?,?,?,?,?,?,?)",

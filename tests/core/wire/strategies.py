@@ -191,6 +191,7 @@ SETS = record(
     comment=maybe(TEXT),
     userdata=maybe(_USERDATA),
     handle=maybe(U64),
+    size=maybe(U32),
 )
 NFT_RULES = record(
     nf.RuleDef,

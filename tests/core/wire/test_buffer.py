@@ -36,6 +36,20 @@ def test_attributes_byte_by_byte() -> None:
     assert wire.nested(18, wire.u8(1, 1)) == bytes.fromhex("0c00 1280 0500 0100 01000000")
 
 
+def test_an_element_byte_by_byte() -> None:
+    payload = nf.put_elements(nf.Elements(1, "t", "s", (nf.Element(b"\0P", comment="x"),)))
+    names = "06000100 74000000 06000200 73000000"
+    element = "18000180 0c000180 06000100 00500000 08000600 00027800"
+    assert payload == bytes.fromhex(f"01000000 {names} 1c000380 {element}")
+
+
+def test_a_bridges_own_messages_have_vlans_where_others_have_families() -> None:
+    """IFLA_AF_SPEC of AF_BRIDGE: attribute 10 in it is no AF_INET6, and no business of ours."""
+    spec = wire.nested(26, wire.attr(10, b"vlan"))
+    link = rt.get_link(bytes((7,)) + bytes(15) + spec)
+    assert (link.family, link.addr_gen_mode) == (7, None)
+
+
 def test_flag_bits_are_no_part_of_the_type() -> None:
     assert list(wire.iter_attrs(bytes.fromhex("0400 12c0"))) == [(18, b"")]
 

@@ -6,8 +6,8 @@ import errno
 import socket
 
 import pytest
-from core.wire.sandbox import Kernel, command, ip, new_netns, sandboxed
 
+from core.wire.sandbox import Kernel, command, ip, new_netns, sandboxed
 from weft.core.wire import buffer as wire
 from weft.core.wire import rtnetlink as rt
 

@@ -8,8 +8,8 @@ import subprocess
 from typing import Any
 
 import pytest
-from core.wire.sandbox import Kernel, ip, new_netns, sandboxed
 
+from core.wire.sandbox import Kernel, ip, new_netns, sandboxed
 from weft.core.model.errors import WireError
 from weft.core.wire import buffer as wire
 from weft.core.wire import rtnetlink as rt
@@ -34,9 +34,9 @@ def bridge(name: str) -> tuple[int, int, bytes]:
 
 def attach(netns: int, master: int) -> rt.Link:
     """The one message by which a container is plugged in."""
-    queues = {"num_tx_queues": 1, "num_rx_queues": 1}
+    queues: dict[str, Any] = {"num_tx_queues": 1, "num_rx_queues": 1}
     peer = rt.Link(ifname="eth0", mac=PEER_MAC, mtu=1400, netns_fd=netns, **queues)
-    up = {"flags": UP, "change": UP}
+    up: dict[str, Any] = {"flags": UP, "change": UP}
     return rt.Link(
         ifname="h", kind="veth", mac=MAC, mtu=1400, master=master, group=77, peer=peer, **up, **queues
     )
@@ -196,7 +196,9 @@ def test_a_link_moves_and_leaves_its_bridge() -> None:
     with Kernel() as kernel:
         kernel.do(bridge("br0"))
         kernel.do(rt.new_link(veth("v0", master=socket.if_nametoindex("br0"))))
-        kernel.do(rt.set_link(rt.Link(ifname="v0", master=0)), rt.set_link(rt.Link(ifname="v0p", netns_fd=netns)))
+        kernel.do(
+            rt.set_link(rt.Link(ifname="v0", master=0)), rt.set_link(rt.Link(ifname="v0p", netns_fd=netns))
+        )
     assert "master" not in link("v0")
     assert link("v0p", netns)["ifname"] == "v0p"
 

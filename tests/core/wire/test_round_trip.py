@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from core.wire import world
-from core.wire.strategies import CODECS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.wire import world
+from core.wire.strategies import CODECS
 from weft.core.wire import buffer as wire
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import nft_expr as ex

@@ -134,9 +134,7 @@ ELEMENTS = {
         nf.Element(name("br0") + ip4("10.0.0.0"), key_end=name("br0") + ip4("10.0.0.255"), comment="net"),
     ),
     "marks": (nf.Element(native(0x102)),),
-    "publish4": (
-        nf.Element(_WEB, data=ip4("10.0.0.2") + port(8080) + bytes(2), comment="web"),
-    ),
+    "publish4": (nf.Element(_WEB, data=ip4("10.0.0.2") + port(8080) + bytes(2), comment="web"),),
     "doors": (
         nf.Element(name("br0"), data=ex.Verdict(ex.NFT_JUMP, "leaving")),
         nf.Element(name("br1"), data=ex.Verdict(ex.NF_DROP)),

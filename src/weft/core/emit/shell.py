@@ -8,23 +8,24 @@ if TYPE_CHECKING:
 
     from weft.core.ops.base import Op
 
-HEAD = "#!/bin/sh\nset -e\n"
+HEAD = "#!/bin/sh\nset -e\numask 022\n"
 
 
-def lines(op: Op, program: str = "weft") -> tuple[str, ...]:
-    """One operation's commands. ``program`` is how weft itself is called, where it is needed."""
+def lines(op: Op, program: str = "weft", root: str = "") -> tuple[str, ...]:
+    """One operation's commands. ``program`` and ``root`` are how weft itself is called, where it is needed."""
     from shlex import quote
 
     found = op.shell()
     if op.kind != "loopback":
         return found
-    return tuple([quote(program) + line.removeprefix("weft") for line in found])
+    call = quote(program) + (f" --root {quote(root)}" if root else "")
+    return tuple([call + line.removeprefix("weft") for line in found])
 
 
-def script(ops: Iterable[Op], program: str = "weft") -> str:
+def script(ops: Iterable[Op], program: str = "weft", root: str = "") -> str:
     """A whole plan, each step under a comment that says what it does."""
     parts = [HEAD]
     for op in ops:
-        parts.append(f"# {op.describe()}\n")
-        parts += [line + "\n" for line in lines(op, program)]
+        parts += [f"# {line}\n" for line in op.describe().splitlines()]
+        parts += [line + "\n" for line in lines(op, program, root)]
     return "".join(parts)

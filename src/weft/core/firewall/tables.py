@@ -1,7 +1,7 @@
 """weft's two firewall tables: built once with the first network, gone with the last.
 
 No rule names a network, a container or a port: those are elements of the sets and maps here. The
-shape and what it was tried against: docs/decisions/firewall.md. The model carries IPv6; its sets
+shape and what it was tried against: docs/decisions/0004-firewall.md. The model carries IPv6; its sets
 and rules come with IPv6 networks, and until then the bridge guard lets no IPv6 frame in.
 """
 

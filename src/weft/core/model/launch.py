@@ -25,13 +25,20 @@ class Launch(Record):
         from shlex import join, quote
 
         steps = [
-            "umount -l /sys; mount -t sysfs sysfs /sys",
-            f"mount --bind -o ro {quote(self.hosts)} /etc/hosts",
-            f"mount --bind -o ro {quote(self.resolv)} /etc/resolv.conf",
+            "set -e",
+            # A /sys of this network namespace, with the cgroups that the old one carried.
+            "mount -t sysfs -o nosuid,nodev,noexec sysfs /mnt",
+            "mount --rbind /sys/fs/cgroup /mnt/fs/cgroup || true",
+            "umount -l /sys",
+            "mount --move /mnt /sys",
+            f"[ ! -e /etc/hosts ] || mount --bind -o ro {quote(self.hosts)} /etc/hosts",
+            f"[ ! -e /etc/resolv.conf ] || mount --bind -o ro {quote(self.resolv)} /etc/resolv.conf",
             f"hostname {quote(self.hostname)}",
             f"cd {quote(self.cwd)}",
-            f"exec env -i {join([f'{k}={v}' for k, v in self.env])} {join(self.argv)}",
+            f"exec env -i -- {join([f'{k}={v}' for k, v in self.env])} {join(self.argv)}",
         ]
         inner = quote("; ".join(steps))
-        tail = f" >{quote(self.log)} 2>&1 </dev/null &" if self.log else ""
-        return f"nsenter --net=/run/netns/{self.netns} unshare --mount --uts --ipc sh -c {inner}{tail}"
+        head = f"mkdir -p -m 0700 {quote(self.log.rpartition('/')[0])}\n" if self.log else ""
+        tail = f" >>{quote(self.log)} 2>&1 </dev/null &" if self.log else ""
+        enter = f"nsenter --net=/run/netns/{self.netns} unshare --mount --propagation slave --uts --ipc"
+        return f"{head}{enter} sh -c {inner}{tail}"

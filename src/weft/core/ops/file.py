@@ -19,8 +19,10 @@ class HostsFile(Op):
 
     def shell(self) -> tuple[str, ...]:
         path = quote(self.path)
+        where = self.path.rpartition("/")[0]
         return (
-            f"mkdir -p -m 0755 {quote(self.path.rpartition('/')[0])}",
+            f"mkdir -p -m 0700 {quote(where.rpartition('/')[0])}",
+            f"mkdir -p -m 0755 {quote(where)}",
             f"printf %s {quote(HOSTS_HEAD)} > {path}",
         )
 

@@ -151,7 +151,8 @@ class LinkDel(Op):
         return f"delete the link {self.ifname}"
 
     def shell(self) -> tuple[str, ...]:
-        return (f"ip link del dev {self.mark}",)
+        # Gone meanwhile is as good: its namespace may have been dying.
+        return (f"ip link del dev {self.mark} || true",)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
         return (rt.del_link(name=self.mark),)
@@ -170,7 +171,8 @@ class LinkGroupDel(Op):
         return f"delete all links of group {self.group}"
 
     def shell(self) -> tuple[str, ...]:
-        return (f"ip link del group {self.group}",)
+        # The kernel refuses a group without links.
+        return (f"ip link del group {self.group} 2>/dev/null || true",)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
         return (rt.del_group(self.group),)

@@ -47,6 +47,22 @@ class NetnsDel(Op):
         return Final("a namespace that nothing holds is gone")
 
 
+class NetnsEnd(Op):
+    """Kills what runs in a namespace. Never part of a plan: who is inside is known only when it is done."""
+
+    name: str
+    kind = "netns"
+
+    def describe(self) -> str:
+        return f"end the processes in {self.name}"
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"ip netns pids {quote(self.name)} | xargs -r kill -KILL || true",)
+
+    def undo(self) -> Final:
+        return Final("the dead stay dead")
+
+
 class Sysctl(Op):
     """Sets one sysctl of the host's namespace. Keys have slashes, as interface names may have dots."""
 
@@ -80,10 +96,10 @@ class EtcNetns(Op):
         return f"write the name files of {self.name} in {ETC_NETNS}/{self.name}"
 
     def shell(self) -> tuple[str, ...]:
-        where = f"{ETC_NETNS}/{self.name}"
+        where = quote(f"{ETC_NETNS}/{self.name}")
         return (
             f"mkdir -p {where}",
-            f"ln -s {quote(self.hosts)} {where}/hosts",
+            f"ln -sfn {quote(self.hosts)} {where}/hosts",
             f"printf %s {quote(self.resolv)} > {where}/resolv.conf",
         )
 
@@ -101,8 +117,8 @@ class EtcNetnsDel(Op):
         return f"remove the name files of {self.name}"
 
     def shell(self) -> tuple[str, ...]:
-        where = f"{ETC_NETNS}/{self.name}"
-        return (f"rm -f {where}/hosts {where}/resolv.conf", f"rmdir {where}")
+        where = quote(f"{ETC_NETNS}/{self.name}")
+        return (f"rm -f {where}/hosts {where}/resolv.conf", f"rmdir --ignore-fail-on-non-empty {where}")
 
     def undo(self) -> Final:
         return Final("removed files are gone")

@@ -132,7 +132,9 @@ class TableAdd(Op):
         return f"make the firewall table {self.family} {self.table}"
 
     def shell(self) -> tuple[str, ...]:
-        return (f"nft -f - <<'END'\n{self.text}END",)
+        # `create` refuses to meet a table of that name; with a body nft 1.0.6 makes the bare table only.
+        bare = f'create table {self.family} {self.table} {{ comment "{self.comment}"; }}\n'
+        return (f"nft -f - <<'END'\n{bare}{self.text}END",)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
         table = nf.Table(family=FAMILIES[self.family], name=self.table, comment=self.comment)

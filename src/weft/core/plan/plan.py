@@ -63,7 +63,9 @@ def dump(plan: Plan) -> str:
 
 def _unpack(value: Any) -> Any:
     if not isinstance(value, tuple):
-        return value
+        if value is None or isinstance(value, (str, int, bytes)):
+            return value
+        raise ValueError(f"{type(value).__name__} is not a value of a plan")
     if not value or value[0] != "@":
         return tuple([_unpack(v) for v in value])
     module, name = str(value[1]), str(value[2])
@@ -81,7 +83,12 @@ def load(text: str) -> Plan:
     """The plan that ``dump`` wrote. ValueError or SyntaxError when the text is not one."""
     from ast import literal_eval
 
-    ops = _unpack(literal_eval(text))
-    if not isinstance(ops, tuple) or not all(isinstance(op, Op) for op in ops):
+    try:
+        ops = _unpack(literal_eval(text))
+    except (ArithmeticError, AttributeError, ImportError, LookupError, MemoryError, RecursionError) as error:
+        raise ValueError(f"the text is not a plan ({type(error).__name__})") from None
+    except TypeError as error:
+        raise ValueError(f"the text is not a plan ({error})") from None
+    if not isinstance(ops, tuple) or not all(isinstance(op, Op) and type(op) is not Op for op in ops):
         raise ValueError("the text is not a plan")
     return Plan(ops)

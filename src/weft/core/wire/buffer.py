@@ -223,6 +223,6 @@ def get_ack(payload: bytes, flags: int) -> Ack:
 
 def get_done(payload: bytes, flags: int) -> Ack:
     """NLMSG_DONE: the end of a dump, which carries the error of a dump that failed. WireError."""
-    if len(payload) < 4:
+    if not payload:
         return Ack(0)
     return _ack(get_s32(payload[:4]), payload[4:] if flags & NLM_F_ACK_TLVS else b"")

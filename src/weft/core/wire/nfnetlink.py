@@ -249,7 +249,8 @@ class Set(Record):
 
     ``set_id`` names it within its batch. ``concat`` is field_lengths()' answer, for intervals over a
     concatenation (with NFT_SET_CONCAT and NFT_SET_INTERVAL). ``userdata`` is what nft keeps there
-    beside the comment: None for the byte orders by which it prints the keys.
+    beside the comment: None for the byte orders by which it prints the keys. ``size`` is the most that
+    it may hold; a hash without it grows while it is dumped, and then elements come twice or not at all.
     """
 
     family: int
@@ -265,6 +266,7 @@ class Set(Record):
     comment: str | None = None
     userdata: bytes | None = None
     handle: int | None = None
+    size: int | None = None
 
 
 _SET: tuple[Column, ...] = (
@@ -278,6 +280,7 @@ _SET: tuple[Column, ...] = (
     (10, "set_id", BE32),
     (16, "handle", BE64),
 )
+_DESC: tuple[Column, ...] = ((1, "size", BE32),)
 
 
 def _byteorders(key_type: int, data_type: int | None) -> bytes:
@@ -298,13 +301,16 @@ def _put_set_userdata(item: Set) -> bytes:
     return attr(_SET_USERDATA, data) if data else b""
 
 
+def _put_desc(item: Set) -> bytes:
+    found = put_fields(item, _DESC)
+    if item.concat:
+        found += nested(_SET_DESC_CONCAT, *[nested(1, be32(1, length)) for length in item.concat])
+    return nested(_SET_DESC, found) if found else b""
+
+
 def put_set(item: Set) -> bytes:
     """nfgenmsg and attributes. WireError for text that does not fit."""
-    found = genmsg(item.family) + put_fields(item, _SET)
-    if item.concat:
-        fields = [nested(1, be32(1, length)) for length in item.concat]
-        found += nested(_SET_DESC, nested(_SET_DESC_CONCAT, *fields))
-    return found + _put_set_userdata(item)
+    return genmsg(item.family) + put_fields(item, _SET) + _put_desc(item) + _put_set_userdata(item)
 
 
 def _get_set_userdata(data: bytes, key_type: int, data_type: int | None) -> dict[str, Any]:
@@ -316,10 +322,11 @@ def _get_set_userdata(data: bytes, key_type: int, data_type: int | None) -> dict
     return {"userdata": None if usual else rest, "comment": get_comment(data, UDATA_SET_COMMENT)}
 
 
-def _get_concat(data: bytes) -> tuple[int, ...]:
-    fields = attrs(data).get(_SET_DESC_CONCAT, b"")
-    lengths = [attrs(field).get(1) for _, field in iter_attrs(fields)]
-    return tuple([get_be32(length) for length in lengths if length is not None])
+def _get_desc(data: bytes) -> dict[str, Any]:
+    found = attrs(data)
+    lengths = [attrs(field).get(1) for _, field in iter_attrs(found.get(_SET_DESC_CONCAT, b""))]
+    concat = tuple([get_be32(length) for length in lengths if length is not None])
+    return {**get_fields(found, _DESC), "concat": concat}
 
 
 def get_set(data: bytes) -> Set:
@@ -327,7 +334,7 @@ def get_set(data: bytes) -> Set:
     (family, _, _), found = split(data, NFGENMSG)
     fields = _named("set", get_fields(found, _SET), "table", "name")
     if _SET_DESC in found:
-        fields["concat"] = _get_concat(found[_SET_DESC])
+        fields.update(_get_desc(found[_SET_DESC]))
     kinds = fields.get("key_type", 0), fields.get("data_type")
     fields.update(_get_set_userdata(found.get(_SET_USERDATA, b""), *kinds))
     return Set(family, **fields)

@@ -109,7 +109,8 @@ def _table(flags: Sequence[Flag]) -> dict[str, Flag]:
 def _flag(argv: Sequence[str], i: int, known: dict[str, Flag], args: Args) -> int:
     """Takes one flag at ``i``; where the next word is."""
     word = argv[i]
-    name, given, value = word.partition("=") if word.startswith("--") else (word[:2], "", word[2:])
+    joined = word.startswith("--") or word[2:3] == "="
+    name, given, value = word.partition("=") if joined else (word[:2], "", word[2:])
     flag = known.get(name)
     if flag is None:
         raise BadInput(f"unknown flag {word!a}", "see --help")

@@ -12,6 +12,7 @@ from weft.frontends.cli import spec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
     from weft.core.ops.base import Op
     from weft.engine.work import Work
@@ -23,19 +24,32 @@ _RUNS = ("run", "exec")
 
 def out(text: str) -> None:
     """Data, to stdout."""
-    sys.stdout.write(text + "\n")
+    put(sys.stdout, text + "\n")
+
+
+def put(file: TextIO, text: str) -> None:
+    """Writes what may hold anybody's words: as they are into a file or pipe, harmless to a terminal."""
+    file.write(safe(text, "\n\t") if file.isatty() else text)
+
+
+def _tell(text: str) -> None:
+    """To stderr; that nobody can read it (closed, a full disk) changes nothing about the work."""
+    try:
+        sys.stderr.write(text)
+    except OSError:
+        pass
 
 
 def say(text: str) -> None:
     """All else, to stderr, with nothing in it that could steer a terminal."""
-    sys.stderr.write(f"weft: {safe(text)}\n")
+    _tell(f"weft: {safe(text)}\n")
 
 
-def safe(text: str) -> str:
+def safe(text: str, keep: str = "") -> str:
     """The text without control characters and bidirectional overrides: names may be hostile."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join([c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text])
+    return "".join([c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in text])
 
 
 def work_for(args: Args) -> Work:
@@ -44,7 +58,8 @@ def work_for(args: Args) -> Work:
 
     dry = args.on("dry-run")
     shown = dry or _shows(args)
-    return open_work(args.one("root"), _remark if shown else say, Printer(dry) if shown else None, dry)
+    root = args.one("root")
+    return open_work(root, _remark if shown else say, Printer(dry, root) if shown else None, dry)
 
 
 def _shows(args: Args) -> bool:
@@ -56,26 +71,27 @@ def _shows(args: Args) -> bool:
 
 def _remark(text: str) -> None:
     """Beside printed commands a remark is a comment, so that the whole is still a script."""
-    sys.stderr.write(f"# weft: {safe(text)}\n")
+    _tell(f"# weft: {safe(text)}\n")
 
 
 class Printer:
     """Prints each step as commands: a dry run's are the data, others go beside it."""
 
-    __slots__ = ("_file", "_program")
+    __slots__ = ("_file", "_program", "_root")
 
-    def __init__(self, dry: bool) -> None:
+    def __init__(self, dry: bool, root: str = "") -> None:
         from weft.core.emit.shell import HEAD
-        from weft.wiring import launcher
+        from weft.wiring import Places, launcher
 
         self._file = sys.stdout if dry else sys.stderr
         self._program = launcher()
+        self._root = Places(root).root
         self._file.write(HEAD)
 
     def __call__(self, op: Op) -> None:
         from weft.core.emit.shell import lines
 
-        self._file.write("".join([f"{line}\n" for line in lines(op, self._program)]))
+        put(self._file, "".join([f"{line}\n" for line in lines(op, self._program, self._root)]))
 
 
 def _fail(error: WeftError, as_json: bool) -> None:
@@ -83,17 +99,17 @@ def _fail(error: WeftError, as_json: bool) -> None:
         import json
 
         said = {"code": error.code, "message": error.message, "hint": error.hint}
-        sys.stderr.write(json.dumps({"error": said}) + "\n")
+        _tell(json.dumps({"error": said}) + "\n")
         return
     hint = f"hint: {safe(error.hint)}\n" if error.hint else ""
-    sys.stderr.write(f"weft: error: {safe(error.message)}\n{hint}")
+    _tell(f"weft: error: {safe(error.message)}\n{hint}")
 
 
 def _dispatch(argv: Sequence[str], args: Args, command: str, rest: Sequence[str]) -> int:
-    if not command or (args.on("help") and command not in spec.COMMANDS):
+    if not command:
         from weft.frontends.cli.words import overview
 
-        out(overview(command))
+        out(overview())
         return 0 if args.on("help") or not argv else 2
     if command not in spec.COMMANDS and command not in spec.HIDDEN:
         return _unknown(command, rest, args)
@@ -114,11 +130,12 @@ def _dispatch(argv: Sequence[str], args: Args, command: str, rest: Sequence[str]
 
 def _unknown(command: str, rest: Sequence[str], args: Args) -> int:
     group = [name for name in (*spec.COMMANDS, *spec.NOT_YET) if name.startswith(f"{command} ")]
-    if group and (not rest or rest[0] in ("--help", "-h")):
+    asked = args.on("help") or (bool(rest) and rest[0] in ("--help", "-h"))
+    if group and (asked or not rest):
         from weft.frontends.cli.words import overview
 
         out(overview(command))
-        return 0 if rest else 2
+        return 0 if asked else 2
     word = f"{command} {rest[0]}" if group and rest else command
     raise BadInput(f"no command {word!a}", "`weft --help` lists the commands")
 
@@ -149,12 +166,33 @@ def main(argv: Sequence[str]) -> int:
         return 125 if command in _RUNS else 1
 
 
+def _open_standard_streams() -> None:
+    """What the caller closed (``2>&-``) is the null device: no kernel object may get its number."""
+    if sys.stdin and sys.stdout and sys.stderr:
+        return
+    fd = 0
+    while fd < 3:
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
 def entry() -> None:
     """The program: exits without tearing the interpreter down, which would take 2 ms."""
+    _open_standard_streams()
+    # Words that are not UTF-8 go out as they came in; without this they would be an error in most locales.
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     status = main(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         status = status or 141
-    sys.stderr.flush()
+    except OSError as error:
+        _fail(WeftError(f"cannot write to stdout: {error.strerror}"), False)
+        status = status or 1
+    try:
+        sys.stderr.flush()
+    except OSError:
+        pass
     os._exit(status)

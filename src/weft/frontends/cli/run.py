@@ -106,6 +106,8 @@ def run(args: Args) -> int:
     if child is None:
         out(launch.shell())
         return 0
+    if work.step is not None:
+        sys.stderr.write(launch.shell() + "\n")
     if detach:
         _tell(work, found, wish.name, args.on("quiet"))
         return 0
@@ -129,10 +131,16 @@ def _foreground(work: Work, name: str, pid: int) -> int:
 
 
 def finished(args: Args) -> int:
-    """What a monitor becomes: ``weft finished NAME PID CODE`` puts the outcome on record."""
-    from weft.engine.removal import finish
+    """What a monitor becomes: ``weft finished NAME PID CODE`` puts the outcome on record.
 
-    finish(work_for(args), args.words[0], int(args.words[1]), int(args.words[2]))
+    Without CODE it asks whether that process is on record: 0, else 1.
+    """
+    from weft.engine.removal import finish, recorded
+
+    name, pid, *code = args.words
+    if not code:
+        return 0 if recorded(work_for(args), name, int(pid)) else 1
+    finish(work_for(args), name, int(pid), int(code[0]))
     return 0
 
 
@@ -150,6 +158,8 @@ def execute(args: Args) -> int:
     if work.dry:
         out(place.shell())
         return 0
+    if work.step is not None:
+        sys.stderr.write(place.shell() + "\n")
     sys.stdout.flush()
     work.machine.become(place.launch, place.pid, place.started)
     return 125

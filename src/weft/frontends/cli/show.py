@@ -181,5 +181,5 @@ def draw(args: Args) -> int:
     from weft.core.draw.text import draw as picture
 
     work = _work(args)
-    out(safe(picture(engine.networks(work), engine.containers(work))))
+    out(safe(picture(engine.networks(work), engine.containers(work)), "\n"))
     return 0

@@ -21,7 +21,7 @@ def _flags(flags: tuple[Flag, ...]) -> str:
 
 def usage(command: str) -> str:
     """``weft COMMAND --help``."""
-    takes, flags, _, said, example = spec.COMMANDS[command]
+    takes, flags, _, said, example = spec.COMMANDS.get(command) or spec.HIDDEN[command]
     own = f"\nflags:\n{_flags(flags)}" if flags else ""
     later = [f[0].split()[0] for f in flags if f[1][:1] == "!"]
     refused = f"\nnot yet (refused, exit 5): {' '.join(later)}\n" if later else ""
@@ -35,8 +35,11 @@ def overview(group: str = "") -> str:
     width = max(len(n) for n in names or [""])
     rows = "".join([f"  {n.ljust(width)}  {spec.COMMANDS[n][3]}\n" for n in names])
     head = f"usage: weft {group or 'COMMAND'} ...\n\nDocker's networks without Docker.\n\ncommands:\n"
+    later = [n for n in spec.NOT_YET if n.startswith(f"{group} ")] if group else []
+    refused = f"\nnot yet (refused, exit 5): {', '.join(later)}\n" if later else ""
+    example = next((c[4] for n, c in spec.COMMANDS.items() if n in names), "")
     tail = f"\neverywhere:\n{_flags(spec.GLOBAL)}\n`weft COMMAND --help` says more, with an example."
-    return head + rows + tail
+    return head + rows + refused + tail + (f"\n\nexample:\n  {example}" if example else "")
 
 
 def version(args: Args) -> int:

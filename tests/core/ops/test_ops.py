@@ -1,0 +1,359 @@
+"""Every operation has its faces: described, printed, encoded, undone; and plans survive the journal."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import weft.core.ops
+from weft.core.drivers import bridge as driver
+from weft.core.emit.shell import script
+from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
+from weft.core.firewall.tables import tables
+from weft.core.model.address import Address, Subnet
+from weft.core.model.network import Endpoint, Network, Pool, Sandbox
+from weft.core.model.publish import Publish
+from weft.core.ops import address, file, link, loopback, netns, nft, route, rule
+from weft.core.ops.base import Final, Names, Op
+from weft.core.plan.plan import Plan, batched, dump, load
+from weft.core.wire import nfnetlink as nf
+from weft.core.wire import rtnetlink as rt
+
+_ALNUM = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", fullmatch=True)
+IFNAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,14}", fullmatch=True)
+HEX = st.text("0123456789abcdef", min_size=16, max_size=16)
+MARKS = HEX.map(lambda digits: f"weft:{digits}")
+MACS = st.binary(min_size=6, max_size=6).map(lambda raw: raw.hex(":"))
+PORTS = st.integers(1, 65535)
+#: What no check of weft's restricts but that it can be printed: paths under --root.
+PRINTABLE = st.text(min_size=1, max_size=30).filter(str.isprintable)
+PATHS = PRINTABLE.map(lambda text: f"/{text}/hosts/blue")
+ADDRESSES = st.integers(1, (1 << 32) - 2).map(lambda value: Address(4, value))
+PREFIXES = st.integers(8, 30)
+SUBNETS = st.builds(
+    lambda v, p: Subnet(4, v >> (32 - p) << (32 - p), p), st.integers(0, (1 << 32) - 1), PREFIXES
+)
+PROTOS = st.sampled_from(("tcp", "udp"))
+PUBLISHES = st.builds(
+    Publish,
+    PROTOS,
+    st.sampled_from((Address(4, 0), Address(4, 0x7F000001), Address(4, 0xCB007101))),
+    PORTS,
+    PORTS,
+)
+ENDPOINTS = st.builds(
+    Endpoint,
+    root=st.just("0123abcd"),
+    network=NAMES,
+    container=NAMES,
+    address=ADDRESSES,
+    prefix=PREFIXES,
+    mac=st.just("") | MACS,
+    ifname=IFNAMES,
+    aliases=st.lists(NAMES, max_size=3).map(tuple),
+    publish=st.lists(PUBLISHES, max_size=3).map(tuple),
+)
+NETWORKS = st.builds(
+    Network,
+    root=st.just("0123abcd"),
+    name=NAMES,
+    number=st.integers(1, 65535),
+    pools=st.builds(lambda s: (Pool(s, Address(4, s.first.value + 1)),), SUBNETS),
+    bridge=IFNAMES,
+)
+RULES = st.builds(
+    rule.Rule, st.integers(1, 32000), IFNAMES, st.integers(1, 1 << 31), st.integers(1, 255),
+    st.none() | SUBNETS, st.sampled_from((0, 0x01000000)),
+)  # fmt: skip
+ADDED = st.one_of(
+    NETWORKS.flatmap(lambda n: st.sampled_from(network_elements(n))),
+    ENDPOINTS.flatmap(lambda e: st.sampled_from(endpoint_elements(e))),
+    PORTS.map(proxy_element),
+)
+NUMBERS = st.integers(1, (1 << 31) - 1)
+
+STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
+    address.AddressAdd: st.builds(address.AddressAdd, IFNAMES, ADDRESSES, PREFIXES, st.just("") | NAMES),
+    file.HostsFile: st.builds(file.HostsFile, PATHS),
+    file.HostsFileDel: st.builds(file.HostsFileDel, PATHS),
+    file.HostsAdd: st.builds(
+        file.HostsAdd, PATHS, ADDRESSES.map(str), st.lists(NAMES, min_size=1, max_size=4).map(tuple)
+    ),
+    file.HostsDel: st.builds(
+        file.HostsDel, PATHS, st.lists(ADDRESSES.map(str), min_size=1, max_size=4).map(tuple)
+    ),
+    link.BridgeAdd: st.builds(link.BridgeAdd, IFNAMES, MACS, st.integers(68, 65535), MARKS, PRINTABLE),
+    link.VethAdd: st.builds(
+        link.VethAdd,
+        IFNAMES,
+        MACS,
+        st.integers(68, 65535),
+        IFNAMES,
+        NUMBERS,
+        NAMES,
+        IFNAMES,
+        MACS,
+        MARKS,
+        PRINTABLE,
+    ),
+    link.LinkUp: st.builds(link.LinkUp, IFNAMES, st.just("") | NAMES),
+    link.LinkDel: st.builds(link.LinkDel, IFNAMES, MARKS),
+    link.LinkGroupDel: st.builds(link.LinkGroupDel, NUMBERS),
+    loopback.LoopbackStart: st.builds(loopback.LoopbackStart, PORTS),
+    loopback.LoopbackStop: st.just(loopback.LoopbackStop()),
+    loopback.LoopbackAdd: st.builds(
+        loopback.LoopbackAdd, PROTOS, ADDRESSES.map(str), PORTS, ADDRESSES.map(str), PORTS
+    ),
+    loopback.LoopbackDel: st.builds(loopback.LoopbackDel, PROTOS, ADDRESSES.map(str), PORTS),
+    netns.NetnsAdd: st.builds(netns.NetnsAdd, NAMES),
+    netns.NetnsDel: st.builds(netns.NetnsDel, NAMES),
+    netns.NetnsEnd: st.builds(netns.NetnsEnd, NAMES),
+    netns.Sysctl: st.builds(
+        netns.Sysctl,
+        IFNAMES.map(lambda name: f"net/ipv6/conf/{name}/disable_ipv6"),
+        st.sampled_from(("0", "1")),
+        st.just("") | PRINTABLE,
+    ),
+    netns.EtcNetns: st.builds(netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30)),
+    netns.EtcNetnsDel: st.builds(netns.EtcNetnsDel, NAMES),
+    nft.ElementAdd: ADDED,
+    nft.ElementDel: ADDED.map(lambda op: op.undo()),
+    nft.TableAdd: HEX.flatmap(lambda root: st.sampled_from(tables(root[:8]))),
+    nft.TableDel: st.builds(nft.TableDel, st.sampled_from(("inet", "bridge")), st.just("weft")),
+    route.DefaultRoute: st.builds(route.DefaultRoute, ADDRESSES, IFNAMES, NAMES),
+    route.ProhibitAdd: st.builds(route.ProhibitAdd, SUBNETS, NUMBERS, st.integers(1, 255)),
+    route.ProhibitDel: st.builds(route.ProhibitDel, SUBNETS, NUMBERS, st.integers(1, 255)),
+    rule.RuleAdd: st.builds(rule.RuleAdd, RULES),
+    rule.RuleDel: st.builds(rule.RuleDel, RULES),
+}
+OPS = st.one_of(*STRATEGIES.values())
+PLANS = st.lists(OPS, max_size=8).map(lambda ops: Plan(tuple(ops)))
+
+_NFT = 10 << 8
+#: Message types (linux/rtnetlink.h, linux/netfilter/nf_tables.h) and the codec that reads each.
+CODECS: dict[int, tuple[Any, Any]] = {
+    **dict.fromkeys((16, 17, 108), (rt.put_link, rt.get_link)),
+    20: (rt.put_address, rt.get_address),
+    **dict.fromkeys((24, 25), (rt.put_route, rt.get_route)),
+    **dict.fromkeys((32, 33), (rt.put_rule, rt.get_rule)),
+    **dict.fromkeys((_NFT | 0, _NFT | 2), (nf.put_table, nf.get_table)),
+    _NFT | 3: (nf.put_chain, nf.get_chain),
+    _NFT | 6: (nf.put_rule, nf.get_rule),
+    _NFT | 9: (nf.put_set, nf.get_set),
+    **dict.fromkeys((_NFT | 12, _NFT | 14), (nf.put_elements, nf.get_elements)),
+}
+by_class = pytest.mark.parametrize("kind", STRATEGIES, ids=lambda kind: kind.__name__)
+few = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+
+
+def all_ops() -> set[type[Op]]:
+    found: set[type[Op]] = set()
+    for info in pkgutil.iter_modules(weft.core.ops.__path__):
+        module = importlib.import_module(f"weft.core.ops.{info.name}")
+        found |= {
+            v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Op) and v is not Op
+        }
+    return found
+
+
+def test_every_operation_is_tested() -> None:
+    assert all_ops() == set(STRATEGIES)
+
+
+@by_class
+@few
+@given(data=st.data())
+def test_described_in_one_line(kind: type[Op], data: st.DataObject) -> None:
+    op = data.draw(STRATEGIES[kind])
+    assert op.describe() and op.describe().isprintable()
+
+
+@by_class
+@few
+@given(data=st.data())
+def test_the_way_back(kind: type[Op], data: st.DataObject) -> None:
+    """What takes back is an operation on the same object, or a reason; and it can be taken back too."""
+    op = data.draw(STRATEGIES[kind])
+    back = op.undo()
+    if isinstance(back, Final):
+        assert back.reason and back.reason.isprintable()
+        return
+    assert type(back) in STRATEGIES and back.kind == op.kind and back.netns == op.netns
+    again = back.undo()
+    assert isinstance(again, Final | Op)
+    if isinstance(again, Op):
+        assert type(again) is kind
+        assert again.undo() == back
+
+
+@by_class
+@few
+@given(data=st.data())
+def test_messages_can_be_read_back(kind: type[Op], data: st.DataObject) -> None:
+    op = data.draw(STRATEGIES[kind])
+    names = Names(lambda ifname: 7, lambda name: 9)
+    if op.kind not in ("rtnl", "nft"):
+        with pytest.raises(NotImplementedError):
+            op.encode(names)
+        return
+    messages = op.encode(names)
+    assert messages
+    for number, flags, payload in messages:
+        put, get = CODECS[number]
+        assert flags & 1, "NLM_F_REQUEST"
+        found = get(payload)
+        assert found._replace() == found and get(put(found)) == found
+
+
+@by_class
+@few
+@given(data=st.data())
+def test_the_journal_keeps_it(kind: type[Op], data: st.DataObject) -> None:
+    plan = Plan((data.draw(STRATEGIES[kind]),))
+    assert load(dump(plan)) == plan
+
+
+@given(PLANS)
+def test_plans_go_through_the_journal(plan: Plan) -> None:
+    assert load(dump(plan)) == plan
+    assert load(dump(plan.undo())) == plan.undo()
+    assert len(plan.describe().splitlines()) == len(plan.ops)
+
+
+@given(PLANS)
+def test_undo_runs_backwards(plan: Plan) -> None:
+    expected = [back for op in reversed(plan.ops) if isinstance(back := op.undo(), Op)]
+    assert list(plan.undo().ops) == expected
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.binary(max_size=4) | st.floats()
+MODULES = st.sampled_from(
+    (
+        "weft.core.ops.netns",
+        "weft.core.ops.base",
+        "weft.core",
+        "weft.core.",
+        "weft.core..x",
+        "os",
+        "weft.wiring",
+    )
+)
+FAKES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4).map(tuple),
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.text(max_size=2), inner, max_size=2),
+        st.builds(
+            lambda module, name, rest: ("@", module, name, *rest),
+            MODULES | st.text(max_size=5),
+            st.sampled_from(("NetnsDel", "Op", "Names", "quote", "annotations", "", "__name__", "Final")),
+            st.lists(inner, max_size=3),
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+def refuses_or_loads(text: str) -> None:
+    try:
+        plan = load(text)
+    except (ValueError, SyntaxError):
+        return
+    assert isinstance(plan, Plan) and all(type(op) in all_ops() for op in plan.ops)
+
+
+@given(st.text(max_size=60))
+@example("")
+@example("\0")
+@example("\ud800")
+@example("(" * 5000)
+@example("(" * 150 + ")" * 150)
+@example("(1," * 190 + ")" * 190)
+@example("-" * 100_000 + "1")
+@example("9" * 5000)
+@example("{[]: 1}")
+@example("{{}}")
+@example("__import__('os').system('id')")
+@example("('@',)")
+@example("('@', 'weft.core.ops.netns')")
+@example("(('@', 'weft.core.nope', 'X'),)")
+@example("(('@', 'weft.core.ops.netns', 'NetnsAdd'),)")
+@example("(('@', 'weft.core.ops.netns', 'NetnsAdd', 1, 2, 3),)")
+@example("(('@', 'weft.core.ops.base', 'Op'),)")
+def test_hostile_text(text: str) -> None:
+    refuses_or_loads(text)
+
+
+@given(FAKES)
+def test_hostile_literals(value: Any) -> None:
+    refuses_or_loads(repr(value))
+    refuses_or_loads(repr((value,)))
+
+
+@given(PLANS, st.data())
+def test_damaged_plans(plan: Plan, data: st.DataObject) -> None:
+    """A torn or altered text is refused, or is another plan: never another error."""
+    text = dump(plan)
+    at = data.draw(st.integers(0, len(text)))
+    refuses_or_loads(text[:at])
+    refuses_or_loads(text[:at] + data.draw(st.text(max_size=3)) + text[at + 1 :])
+
+
+def test_code_outside_the_head_is_not_loaded() -> None:
+    for module in ("os", "weft.linux.files", "weft.coreutils", "..core"):
+        with pytest.raises(ValueError, match="not a module of values"):
+            load(repr((("@", module, "X"),)))
+
+
+def attaches(count: int) -> list[tuple[Op, ...]]:
+    subnet = Subnet(4, 10 << 24, 8)
+    network = Network("0123abcd", "blue", 1, (Pool(subnet, Address(4, subnet.first.value + 1)),), "wb0")
+    found = []
+    for n in range(count):
+        publish = (Publish("tcp", Address(4, 0), 1000 + n, 80),)
+        end = Endpoint("0123abcd", "blue", f"c{n}", Address(4, subnet.first.value + 2 + n), 8, publish=publish)
+        found.append(driver.endpoint_wants(network, Sandbox("0123abcd", f"c{n}", f"c{n}"), end, "/run/h"))
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 3, 200])
+def test_batched_keeps_the_order_of_each(size: int) -> None:
+    plans = attaches(7)
+    whole = batched(plans, size).ops
+    assert len(whole) == sum(map(len, plans))
+    for plan in plans:
+        own = set(plan)
+        assert tuple([op for op in whole if op in own]) == plan
+
+
+def test_batched_is_bounded() -> None:
+    """At most ``size`` namespaces are between their birth and their last step: each is open descriptors."""
+    plans, size = attaches(10), 4
+    opened: set[str] = set()
+    for op in batched(plans, size).ops:
+        if isinstance(op, netns.NetnsAdd):
+            opened.add(op.name)
+        elif isinstance(op, file.HostsAdd):
+            opened.discard(op.names[0])
+        assert len(opened) <= size
+    assert not opened
+
+
+def test_batched_brings_likes_together() -> None:
+    kinds = [type(op) for op in batched(attaches(5)).ops]
+    runs = [kind for n, kind in enumerate(kinds) if n == 0 or kinds[n - 1] is not kind]
+    assert runs.count(link.VethAdd) == runs.count(netns.NetnsAdd) == runs.count(nft.ElementAdd) == 1
+
+
+def test_a_script_of_everything() -> None:
+    """Each class once, in one script: the comments say what the lines below do."""
+    ops = tables("0123abcd")
+    text = script(ops)
+    assert [line for line in text.splitlines() if line.startswith("# ")] == [f"# {o.describe()}" for o in ops]

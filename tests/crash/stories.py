@@ -1,0 +1,149 @@
+"""What the crash tests have in common: a host's whole state as a value, and commands with their way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from harness import REPO, Host, diff, settle, snapshot
+from harness.crash import Point
+from harness.host import PYTHON
+
+WEFT = str(REPO / "weft")
+State = dict[str, Any]
+
+#: Prints the rows of weft's database without what is different every time: times and process numbers.
+#: Read inside the host, since SQLite follows /proc/PID/root out of it.
+ROWS = """
+import json, os, sqlite3, sys
+state = sys.argv[1]
+db = sqlite3.connect(f"file:{state}/weft.db?mode=ro", uri=True)
+skip = {"created", "pid", "started", "watcher", "watcher_started", "next"}
+said = {"logs": sorted(os.listdir(f"{state}/logs")) if os.path.isdir(f"{state}/logs") else []}
+for table in ("network", "container", "endpoint", "publish", "meta", "journal"):
+    found = db.execute(f"SELECT * FROM {table}")
+    names = [d[0] for d in found.description]
+    said[table] = sorted([f"{n}={v}" for n, v in zip(names, row) if n not in skip] for row in found)
+said["pids"] = db.execute("SELECT count(*) FROM container WHERE pid IS NOT NULL").fetchone()[0]
+print(json.dumps(said))
+"""
+
+
+class Story(NamedTuple):
+    """A command, what must be there before it, and what leads back from after it.
+
+    ``any_exit``: the command in the container ends by itself or by the kill, so its status tells nothing.
+    """
+
+    name: str
+    setup: tuple[str, ...]
+    command: str
+    back: tuple[str, ...]
+    any_exit: bool = False
+
+
+BLUE = "net create blue --subnet 192.168.10.0/24"
+SLEEP = "-- sleep 1000"
+C = "run --network blue --name c --ip 192.168.10.20"
+#: Stands behind ``c`` in the hosts file, with a line of another length.
+LATE = "run --network blue --name later-one --ip 192.168.10.30 --network-alias another-name"
+OTHER = "run --network blue --name other --ip 192.168.10.40 -p 9090:90 -p 9091:91/udp"
+
+STORIES = {
+    story.name: story
+    for story in (
+        Story("net-create", (), BLUE, ("net rm blue",)),
+        Story("net-create-second", (BLUE,), "net create red --subnet 192.168.11.0/24", ("net rm red",)),
+        Story("net-rm", (BLUE,), "net rm blue", (BLUE,)),
+        Story(
+            "net-rm-force",
+            (BLUE, f"{C} -d -p 8080:80 {SLEEP}"),
+            "net rm -f blue",
+            (BLUE, f"{C} -d -p 8080:80 {SLEEP}"),
+        ),
+        Story("run", (BLUE,), C, ("rm c",)),
+        Story("run-foreground", (BLUE,), f"{C} -- true", ("rm c",), any_exit=True),
+        Story("run-detached", (BLUE,), f"{C} -d {SLEEP}", ("rm -f c",)),
+        Story("run-detached-ends", (BLUE,), f"{C} -d -- true", ("rm -f c",), any_exit=True),
+        Story("run-first-port", (BLUE,), f"{C} -d -p 8080:80 -p 8081:81/udp {SLEEP}", ("rm -f c",)),
+        Story("run-next-port", (BLUE, OTHER), f"{C} -p 0.0.0.0:8080:80", ("rm -f c",)),
+        Story("rm", (BLUE, C, LATE), "rm c", ("rm later-one", C, LATE)),
+        Story("rm-exited", (BLUE, f"{C} -- false"), "rm c", (f"{C} -- false",)),
+        Story(
+            "rm-force", (BLUE, f"{C} -d {SLEEP}", LATE), "rm -f c", ("rm later-one", f"{C} -d {SLEEP}", LATE)
+        ),
+        Story(
+            "rm-last-port", (BLUE, f"{C} -d -p 8080:80 {SLEEP}"), "rm -f c", (f"{C} -d -p 8080:80 {SLEEP}",)
+        ),
+        Story("rm-one-port", (BLUE, OTHER, f"{C} -p 8080:80"), "rm -f c other", (OTHER, f"{C} -p 8080:80")),
+    )
+}
+
+
+def weft(host: Host, line: str, ok: Sequence[int] = (0,)) -> str:
+    """One command line; what it said to stderr. Commands that fail on purpose are ``-- false``."""
+    done = host.weft(*line.split(), check=False)
+    expected = (1,) if line.endswith("-- false") else ok
+    assert done.returncode in expected, f"weft {line}: {done.returncode}\n{done.stdout}{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def rows(host: Host, state: str = "/var/lib/weft") -> State:
+    """The database and the names of the logs."""
+    found: State = json.loads(host.run([*PYTHON, "-c", ROWS, state]).stdout)
+    return found
+
+
+def state(host: Host, any_exit: bool = False) -> State:
+    """Everything: rows, kernel, files, processes."""
+    found = {"rows": rows(host), **snapshot(host, wait=False)}
+    for link in found["netns"]["host"]["links"].values():
+        link.pop("tso_max_size")  # a bridge's follows its ports', and stays when the last one goes
+    if any_exit:
+        found["rows"]["container"] = [
+            [c for c in row if not c.startswith("exit_code=")] for row in found["rows"]["container"]
+        ]
+    return found
+
+
+def mended(host: Host, wanted: Mapping[str, State], any_exit: bool = False) -> str:
+    """Which of the wanted states the host has come to, "" when none within five seconds.
+
+    The kernel ends namespaces and processes when it has time, so what is seen at once may be halfway.
+    """
+    found: list[str] = []
+
+    def known() -> bool:
+        now = state(host, any_exit)
+        found[:] = [word for word, picture in wanted.items() if picture == now]
+        return bool(found)
+
+    settle(host, known)
+    return found[0] if found else ""
+
+
+def warm(host: Host) -> State:
+    """What stays for good once anything was made (ip_forward, /run/netns, directories) comes first."""
+    weft(host, BLUE)
+    weft(host, f"{C} -d -p 8080:80 -- true")
+    weft(host, "rm -f c")
+    weft(host, "net rm blue")
+    assert settle(host, lambda: not snapshot(host, wait=False)["processes"])
+    return state(host)
+
+
+def sample(points: Sequence[Point], count: int) -> list[Point]:
+    """Deterministic, spread over time and kinds: of each system call the middle and the last time."""
+    times: dict[str, list[Point]] = {}
+    for point in points:
+        times.setdefault(point[0], []).append(point)
+    telling = {p for same in times.values() for p in (same[len(same) // 2], same[-1])}
+    found = [p for p in points if p in telling]
+    return [found[i * len(found) // count] for i in range(count)] if len(found) > count else found
+
+
+def unlike(host: Host, picture: State) -> list[str]:
+    """How the host differs from a picture now."""
+    return diff(picture, state(host))

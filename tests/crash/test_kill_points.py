@@ -1,0 +1,121 @@
+"""kill -9 at the system calls of every command that changes something.
+
+The next command brings database, kernel and files back to exactly what was before or what would have been
+after; from there all goes on, and in the end the machine is as it was at first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from crash.stories import STORIES, WEFT, State, Story, mended, sample, state, unlike, warm, weft
+from harness import Host, points, run_killed, settle
+from harness.crash import Point
+
+#: Points of each story in the fast set, of which one may be missed (calls are not the same every time).
+FAST = 7
+
+
+class Stage:
+    """One host on which a story is told again and again."""
+
+    def __init__(self, host: Host, story: Story) -> None:
+        self.host, self.story = host, story
+        self.argv = [WEFT, *story.command.split()]
+        self.clean = warm(host)
+        self.outcomes: Counter[str] = Counter()
+        for line in story.setup:
+            weft(host, line)
+        self.before = self.at_rest()
+        self.points = points(host, self.argv)
+        self.after = self.at_rest()
+        self.go_back()
+
+    def at_rest(self) -> State:
+        """The state once no command of weft's is under way any more."""
+        seen: list[State] = []
+
+        def same() -> bool:
+            seen.append(state(self.host, self.story.any_exit))
+            busy = any("weft finished" in command for command in seen[-1]["processes"])
+            return len(seen) > 1 and seen[-1] == seen[-2] and not busy
+
+        assert settle(self.host, same)
+        return seen[-1]
+
+    def go_back(self) -> None:
+        for line in self.story.back:
+            weft(self.host, line)
+        if not mended(self.host, {"before": self.before}, self.story.any_exit):
+            pytest.fail("\n".join(unlike(self.host, self.before)), pytrace=False)
+
+    def kill(self, point: Point) -> str:
+        """Kills the command there and runs the next one; what came out of it, "" if it was not killed."""
+        if not run_killed(self.host, self.argv, *point):
+            if not mended(self.host, {"after": self.after}, self.story.any_exit):
+                pytest.fail(self.explanation(point, "nothing: it ran to its end"), pytrace=False)
+            self.go_back()
+            return ""
+        said = weft(self.host, "ps -a")
+        outcome = mended(self.host, {"before": self.before, "after": self.after}, self.story.any_exit)
+        if not outcome:
+            pytest.fail(self.explanation(point, said), pytrace=False)
+        self.outcomes[outcome] += 1
+        if outcome == "after":
+            self.go_back()
+        return outcome
+
+    def explanation(self, point: Point, said: str) -> str:
+        lines = [f"{self.story.name} killed at {point}; ps said: {said or 'nothing'}"]
+        for word, picture in (("before", self.before), ("after", self.after)):
+            found = unlike(self.host, picture)
+            lines += [f"against {word}: {len(found)} differences", *found[:20]]
+        return "\n".join(lines)
+
+    def clear(self) -> None:
+        """Removes everything: the machine is as it was at first."""
+        everything(self.host)
+        if not mended(self.host, {"clean": self.clean}):
+            pytest.fail("\n".join(unlike(self.host, self.clean)), pytrace=False)
+
+    def report(self, hits: int) -> None:
+        told = ", ".join(f"{count} {word}" for word, count in sorted(self.outcomes.items()))
+        print(f"\n{self.story.name}: {len(self.points)} points, {hits} hit: {told}")
+
+
+def everything(host: Host) -> None:
+    """Removes all containers and networks."""
+    for listing, removal in (("ps -aq", "rm -f"), ("net ls -q", "net rm")):
+        names = host.weft(*listing.split()).stdout.split()
+        if names:
+            weft(host, f"{removal} {' '.join(names)}")
+
+
+def told(host: Host, story: Story, count: int | None) -> tuple[int, int]:
+    """Tells a story with a kill at ``count`` of its points, or at all; how many were tried and hit."""
+    stage = Stage(host, story)
+    chosen = stage.points if count is None else sample(stage.points, count)
+    hits = sum(bool(stage.kill(point)) for point in chosen)
+    stage.clear()
+    stage.report(hits)
+    return len(chosen), hits
+
+
+def test_enough_points() -> None:
+    assert len(STORIES) * (FAST - 1) >= 40
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_some_points(host: Host, name: str) -> None:
+    tried, hits = told(host, STORIES[name], FAST)
+    assert tried == FAST
+    assert hits >= FAST - 1
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", STORIES)
+def test_all_points(host: Host, name: str) -> None:
+    tried, hits = told(host, STORIES[name], None)
+    assert hits >= tried * 0.9

@@ -1,0 +1,289 @@
+"""What weft does through netlink, /bin/sh does with what weft prints: two machines end up the same.
+
+On one machine weft works (``--show commands``), on the other /bin/sh runs the same command's dry run.
+After every step the whole pictures of both are compared, and the dry run must have changed nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from harness import REPO, Host, diff, settle, snapshot
+
+Command = tuple[str, ...]
+
+#: An address that both machines have beside 127.0.0.1, to publish on.
+OWN = "203.0.113.1"
+LONG = "n" + "0.-_" * 15 + "Zz"
+HOSTILE_LABEL = "say='\"$(id)`id`\\ ;|& 50%"
+BLUE: Command = tuple("net create blue --subnet 192.168.10.0/24 --gateway 192.168.10.9".split())
+#: What a container's command says of its surroundings, into its log.
+LOOK = """
+umask; hostname; pwd; env | sort; cat /etc/hosts /etc/resolv.conf; ls /sys/class/net; ulimit -n
+cut -d' ' -f4- /proc/self/mountinfo | sed 's/net:[^ ]*/net/; s/\\(shared\\|master\\):[0-9]*/\\1/' | sort
+printf '<%s>' "$@"; echo; echo looked; exec sleep 1000
+"""
+
+
+class Twins(NamedTuple):
+    """Two machines alike: on one weft works, on the other /bin/sh."""
+
+    weft: Host
+    sh: Host
+
+
+@pytest.fixture
+def twins() -> Iterator[Twins]:
+    with Host("twin") as one, Host("twin") as other:
+        for machine in (one, other):
+            machine.ip("address", "add", f"{OWN}/32", "dev", "lo")
+        yield Twins(one, other)
+
+
+def words(text: str) -> Command:
+    return tuple(text.split())
+
+
+def script_of(stderr: str) -> str:
+    """What was printed as it was done, without the remarks, which are comments."""
+    return "".join([f"{line}\n" for line in stderr.splitlines() if not line.startswith("# weft: ")])
+
+
+def picture(machine: Host) -> Any:
+    """The snapshot without monitors: they are weft's way of waiting, no part of the container."""
+    seen = snapshot(machine)
+    own = f"/usr/bin/python3 -IS {REPO / 'weft'}"
+    monitors = [p for p in seen["processes"] if p.startswith(own) and " loopback-serve " not in p]
+    seen["processes"] = [p for p in seen["processes"] if p not in monitors]
+    return seen
+
+
+def state_of(machine: Host, root: str = "") -> dict[str, str]:
+    """Every file of the state directory and the run directory, by content."""
+    found = {}
+    for top in (f"{root}/state", f"{root}/run") if root else ("/var/lib/weft", "/run/weft"):
+        for directory, _, names in os.walk(machine.path(top)):
+            for name in names:
+                path = os.path.join(directory, name)
+                # -shm is SQLite's index of the log, mapped by readers too; a socket has no content.
+                if os.path.isfile(path) and not name.endswith("-shm"):
+                    with open(path, "rb") as file:
+                        found[f"{top}/{name}"] = hashlib.sha256(file.read()).hexdigest()
+    return found
+
+
+def at_rest(machine: Host) -> bool:
+    """No namespace is still dying: every port of weft's has its container."""
+    ports = [p for p in machine.path("/sys/class/net").iterdir() if p.name.startswith("wv")]
+    names = machine.path("/run/netns")
+    return len(ports) == (len(list(names.iterdir())) if names.exists() else 0)
+
+
+def both(twins: Twins, command: Command, root: str = "") -> str:
+    """Does one command both ways; the script it was on the second machine."""
+    own: Command = ("--root", root) if root else ()
+    before, state = picture(twins.weft), state_of(twins.weft, root)
+    dry = twins.weft.weft(*own, "--dry-run", *command).stdout
+    assert diff(before, picture(twins.weft)) == []
+    assert state_of(twins.weft, root) == state
+    done = twins.weft.weft(*own, "--show", "commands", *command)
+    assert script_of(done.stderr).splitlines() == dry.splitlines()
+    twins.sh.run(["/bin/sh"], input=dry)
+    for machine in twins:
+        assert settle(machine, lambda m=machine: at_rest(m)), "a namespace that does not die"  # type: ignore[misc]
+    found: list[str] = []
+
+    def same() -> bool:
+        found[:] = diff(picture(twins.weft), picture(twins.sh))
+        return not found
+
+    assert settle(twins.sh, same), f"weft -> sh, after {command}:\n" + "\n".join(found)
+    return dry
+
+
+SCENARIOS: dict[str, tuple[str, ...]] = {
+    "a network with all flags": (
+        "net create blue --subnet 192.168.10.0/24 --gateway 192.168.10.9 --bridge lxcbr0 --mtu 1400",
+        "net rm blue",
+    ),
+    "two networks, one of them made when first needed": (
+        "net create blue",
+        "run --name a",
+        "run --name b",
+        "run --name c --network blue",
+        "rm a",
+        "rm b c",
+        "net rm default",
+        "net rm blue",
+    ),
+    "a container with every flag": (
+        "net create blue --subnet 10.7.0.0/16",
+        "run --name full --network blue:ip=10.7.200.77,mac=02:00:00:00:00:11,alias=db,alias=db2,ifname=nic0"
+        " --network-alias api --hostname h.ost-1 --dns 8.8.8.8 --dns 9.9.9.9"
+        " --dns-search x.example --dns-search y",
+        "run --name flat --network blue --ip 10.7.9.9",
+        "rm full",
+        "net rm -f blue",
+    ),
+    "ports": (
+        "net create blue",
+        f"run --name lan --network blue -p {OWN}:9000-9002:90-92 -p {OWN}:53:53/udp",
+        "run --name near --network blue -p 8080:80 -p 127.0.0.2:8080:81 -p 5353:53/udp",
+        "run --name any --network blue -p 0.0.0.0:81:81 -p 0.0.0.0:5354:53/udp -p 7000-7003:70-73",
+        f"run --name more --network blue -p {OWN}:82:82",
+        "rm near",
+        "rm any",
+        "run --name again --network blue -p 8080:80",
+        "rm lan again",
+        "net rm -f blue",
+    ),
+    "many at once, and a network with its members": (
+        "net create blue",
+        "net create green",
+        *(f"run --name m{n} --network blue -p {8000 + n}:80" for n in range(4)),
+        "run --name g --network green -p 0.0.0.0:9000:80",
+        "rm m0 m1 m2",
+        "net rm -f blue",
+        "net rm -f green",
+    ),
+    "the same name again": (
+        "net create blue",
+        "run --name a --network blue",
+        "rm a",
+        "run --name a --network blue:ifname=eth7",
+        "net rm -f blue",
+        "net create blue",
+        "net rm blue",
+    ),
+    "hostile but legal names": (
+        f"net create {LONG} --bridge dev@+.-_",
+        "net create 0x1f --bridge type",
+        f"run --name {LONG} --network {LONG}:ifname=netns --hostname {'h' * 63} --network-alias _a.b",
+        "run --name 1e.-_ --network 0x1f:ifname=up -p 8080:80",
+        "run --name exec --network 0x1f:ifname=dev --hostname a.b",
+        f"rm exec {LONG}",
+        "net rm -f 0x1f",
+        f"net rm {LONG}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_both_ways(twins: Twins, name: str) -> None:
+    for step in SCENARIOS[name]:
+        both(twins, words(step))
+    # Nothing but what stays on purpose: the switch to forward, directories without content.
+    for machine in twins:
+        left = snapshot(machine)
+        assert list(left["netns"]) == ["host"]
+        assert list(left["netns"]["host"]["links"]) == ["lo"]
+        assert (left["netns"]["host"]["nft"], left["processes"]) == ({}, [])
+
+
+def test_hostile_labels(twins: Twins) -> None:
+    both(twins, (*BLUE, "--label", HOSTILE_LABEL, "--label", "$(touch /run/pwned)=';touch /run/pwned;'"))
+    found = twins.weft.weft_json("net", "inspect", "blue")
+    assert HOSTILE_LABEL.partition("=")[2] in str(found[0]["labels"]["say"])
+    for machine in twins:
+        assert not machine.path("/run/pwned").exists()
+
+
+def test_another_root(twins: Twins) -> None:
+    """A root whose path needs quotes; the loopback proxy of that root is the one that is told."""
+    root = "/run/it's $HOME"
+    for step in ("net create blue", "run --name a --network blue -p 8080:80", "net rm -f blue"):
+        both(twins, words(step), root)
+    assert not twins.sh.path("/run/weft").exists()
+
+
+def test_a_dry_run_leaves_nothing_on_a_fresh_machine(host: Host) -> None:
+    before = snapshot(host)
+    for command in (BLUE, words("run --name a -p 8080:80 --dns 8.8.8.8"), words("run -d --name a -- true")):
+        assert host.weft("--dry-run", *command).stdout.startswith("#!/bin/sh\nset -e\n")
+        assert diff(before, snapshot(host)) == []
+        assert (list(host.path("/var/lib/weft").iterdir()), host.path("/run/weft").exists()) == ([], False)
+
+
+def test_a_dry_run_is_refused_as_the_run_itself(host: Host) -> None:
+    host.weft(*BLUE)
+    host.weft(*words("run --name a --network blue -p 8080:80"))
+    for command, status in (
+        ("net create blue", 4),
+        ("net rm blue", 4),
+        ("net rm red", 3),
+        ("rm b", 3),
+        ("run --name a --network blue", 4),
+        ("run --name b --network blue -p 8080:80", 4),
+        ("run --name b --network blue --ip 192.168.10.9", 4),
+        ("run --name b --network blue --ip 10.0.0.1", 2),
+    ):
+        dry = host.weft("--dry-run", *words(command), check=False)
+        done = host.weft(*words(command), check=False)
+        assert (dry.returncode, done.returncode) == (status, status), command
+        assert dry.stderr.replace("# weft:", "weft:") == done.stderr
+
+
+def test_a_detached_command(twins: Twins) -> None:
+    """The printed line gives the command the same surroundings: mounts, names, environment, arguments."""
+    hostile = ("--env", "A=b c'$(id)\"", "--env", "-x=1", "--hostname", "hh", "--dns", "8.8.8.8")
+    run: Command = ("run", "-d", "--name", "w", "--network", "blue", *hostile)
+    argv = ("sh", "-c", LOOK, "sh", "two words", "it's", '"$HOME"', "", "-n", "a=b")
+    both(twins, BLUE)
+    both(twins, (*run, "--workdir", "/usr", "--", *argv))
+    logs = []
+    for machine in twins:
+        log = machine.path("/var/lib/weft/logs/w.log")
+        assert settle(machine, lambda log=log: log.exists() and "looked\n" in log.read_text())  # type: ignore[misc]
+        logs.append(log.read_text())
+    assert "8.8.8.8" in logs[0] and '<two words><it\'s><"$HOME"><><-n><a=b>' in logs[0]
+    assert logs[0].splitlines() == logs[1].splitlines()
+    both(twins, words("rm -f w"))
+    both(twins, words("net rm blue"))
+
+
+def test_a_name_file_directory_with_more_in_it(twins: Twins) -> None:
+    """Somebody's own file in /etc/netns/NAME stays, and is no reason to stop."""
+    both(twins, BLUE)
+    both(twins, words("run --name a --network blue"))
+    for machine in twins:
+        machine.write("/etc/netns/a/nsswitch.conf", "hosts: files\n")
+    both(twins, words("rm a"))
+    both(twins, words("run --name a --network blue"))
+    both(twins, words("net rm -f blue"))
+    assert twins.sh.read("/etc/netns/a/nsswitch.conf") == "hosts: files\n"
+
+
+def test_a_strict_umask(host: Host) -> None:
+    """The files that processes of any user read are readable, whatever the umask of who made them."""
+    modes = {}
+    script = host.weft("--dry-run", *words("run --name a")).stdout
+    host.run(["/bin/sh", "-c", f"umask 077\n{script}"])
+    for path in ("/run/weft", "/run/weft/hosts", "/run/weft/hosts/default", "/etc/netns/a/resolv.conf"):
+        modes[path] = f"{host.path(path).stat().st_mode & 0o777:o}"
+    assert list(modes.values()) == ["700", "755", "644", "644"]
+
+
+def test_the_script_meets_tables_that_are_there(host: Host) -> None:
+    """Loading the rules twice would double them: the script stops at its first command, as weft does."""
+    script = host.weft("--dry-run", *BLUE).stdout
+    host.nft('table bridge weft { comment "somebody\'s"; }')
+    before = snapshot(host)
+    refused = host.run(["/bin/sh"], input=script, check=False)
+    assert refused.returncode and "File exists" in refused.stderr
+    assert diff(before, snapshot(host)) == []
+    assert host.weft(*BLUE, check=False).returncode == 4
+
+
+def test_a_failing_command_stops_the_script(host: Host) -> None:
+    script = host.weft("--dry-run", *BLUE).stdout
+    host.ip("link", "add", "name", "dummy0", "type", "bridge")
+    bridge = next(line.split()[4] for line in script.splitlines() if line.startswith("ip link add name"))
+    host.ip("link", "set", "dummy0", "name", bridge)
+    refused = host.run(["/bin/sh"], input=script, check=False)
+    assert refused.returncode and "File exists" in refused.stderr
+    assert "lookup 254" not in host.ip("rule")
