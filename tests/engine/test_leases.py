@@ -57,7 +57,7 @@ class Lives(RuleBasedStateMachine):
     @rule(net=NETS, name=CONTAINERS, last=st.integers(0, 7), port=PORTS, step=STEPS)
     def attach(self, net: str, name: str, last: int, port: str, step: str) -> None:
         """With a fixed address or none, with ports or none; sometimes the kernel refuses a step."""
-        before = self.bench.kernel(), self.bench.wishes()
+        before = self._mended()
         address = f"10.{1 if net == 'one' else 2}.0.{last}" if 2 <= last <= 6 else ""
         ports = parse_publish(port) if port else ()
         self.bench.machine.fail_at = step
@@ -69,9 +69,15 @@ class Lives(RuleBasedStateMachine):
         finally:
             self.bench.machine.fail_at = ""
 
+    def _mended(self) -> object:
+        """The picture after what every command does first: it may bring a killed proxy back."""
+        with self.bench.machine.lock():
+            self.bench.work.recover()
+        return self.bench.kernel(), self.bench.wishes()
+
     @rule(net=NETS, count=st.integers(1, 4))
     def attach_many(self, net: str, count: int) -> None:
-        before = self.bench.kernel(), self.bench.wishes()
+        before = self._mended()
         requests = [RunRequest(f"batch{n}", net) for n in range(count)]
         try:
             assert len(container.attach_many(self.bench.work, requests)) == count

@@ -133,7 +133,11 @@ def untouched(bench: Bench, request: NetworkRequest, kind: type[Exception], said
         (NetworkRequest("blue"), Conflict, "network blue exists already"),
         (NetworkRequest("red", ("192.168.10.128/25",)), Conflict, "overlaps 192.168.10.0/24 of network blue"),
         (NetworkRequest("red", ("192.168.0.0/16",)), Conflict, "overlaps 192.168.10.0/24 of network blue"),
-        (NetworkRequest("red", RED.subnets, bridge="lxcbr0"), Conflict, "bridge lxcbr0 belongs to network blue"),
+        (
+            NetworkRequest("red", RED.subnets, bridge="lxcbr0"),
+            Conflict,
+            "bridge lxcbr0 belongs to network blue",
+        ),
         (NetworkRequest("red", ("10.1.0.0/16",)), Conflict, "the host's route to 10.0.0.0/8 by eth0"),
         (NetworkRequest("default"), BadInput, "reserved"),
         (NetworkRequest("host"), BadInput, "reserved"),

@@ -401,9 +401,7 @@ class Leases(RuleBasedStateMachine):
             wanted.container in self.leases
             or any(lease.address == wanted.address for lease in self.leases.values())
             or len({p.key for p in publish}) < len(publish)
-            or any(
-                p.key == q.key for p in publish for lease in self.leases.values() for q in lease.publish
-            )
+            or any(p.key == q.key for p in publish for lease in self.leases.values() for q in lease.publish)
         )
         try:
             with self.store.write():

@@ -187,25 +187,30 @@ def remove(work: Work, name: str, force: bool = False) -> Network:
         work.recover()
         network = work.store.network(name)
         endpoints = work.store.endpoints(network.name)
-        if endpoints and force:
-            from weft.engine.removal import remove_locked
-
-            remove_locked(work, [e.container for e in endpoints], force=True)
-            endpoints = ()
-        if endpoints:
+        if endpoints and not force:
             names = ", ".join([e.container for e in endpoints[:5]])
             more = f" and {len(endpoints) - 5} more" if len(endpoints) > 5 else ""
             raise Conflict(
                 f"network {network.name} is in use by {names}{more}",
                 "remove those containers, or use `weft net rm -f`",
             )
-        last = len(work.store.networks()) == 1
-        plan = _removal(work, network, last)
-        if work.dry:
-            work.show(plan)
-        else:
-            work.unmake(NETWORK, network.name, plan)
+        _remove(work, network, [e.container for e in endpoints])
         return network
+
+
+def _remove(work: Work, network: Network, members: list[str]) -> None:
+    """The network and its members as one durable change: a crash in between ends in neither or both."""
+    from weft.engine import proxy, removal
+
+    found = [work.store.container(name)[0] for name in members]
+    inside = removal.ends(work, found)
+    detach = removal.detach_plan(work, found)
+    plan = Plan((*detach.ops, *_removal(work, network, last=len(work.store.networks()) == 1).ops))
+    if work.dry:
+        work.show(plan)
+        return
+    subject = "\n".join([network.name, *members])
+    work.unmake(NETWORK, subject, plan, lambda: proxy.forget(work, plan), populated=bool(inside))
 
 
 def _removal(work: Work, network: Network, last: bool) -> Plan:

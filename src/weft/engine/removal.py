@@ -42,9 +42,7 @@ def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
         raise Conflict(
             f"container {name} has running processes (pid {shown})", f"`weft rm -f {name}` ends them first"
         )
-    if work.step is not None:
-        for name in inside:
-            work.step(NetnsEnd(name))
+    ends(work, found, inside)
     plan = detach_plan(work, found)
     if work.dry:
         work.show(plan)
@@ -56,6 +54,17 @@ def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
     # Nobody is killed before that is on record: a crash in between would leave a third state.
     work.unmake(CONTAINER, "\n".join([s.name for s in found]), plan, wish, populated=bool(inside))
     return [s.name for s in found]
+
+
+def ends(
+    work: Work, found: Sequence[Sandbox], inside: dict[str, list[int]] | None = None
+) -> dict[str, list[int]]:
+    """The processes that a forced removal will end, by container; printed plans say so first."""
+    inside = _inside(work, found) if inside is None else inside
+    if work.step is not None:
+        for name in inside:
+            work.step(NetnsEnd(name))
+    return inside
 
 
 def _inside(work: Work, found: Sequence[Sandbox]) -> dict[str, list[int]]:

@@ -148,12 +148,12 @@ class Work:
 
     def _take_away(self, verb: str, subject: str, plan: Plan, populated: bool = True) -> None:
         """Does a plan of removal. A container's processes go first: they would keep its namespace."""
-        names = subject.split("\n") if verb in (CONTAINER, DETACH) else []
+        names = members(verb, subject)
         if names and populated:
             self.end_inside(names)
         for error in self.machine.revert(plan):
             self.say(f"warning: {error}")
-        if verb == CONTAINER:
+        if verb != DETACH:
             for name in names:
                 self.machine.remove_file(self.log_file(name))
 
@@ -181,15 +181,19 @@ PROXY = "proxy"
 
 
 def forget(store: Store, verb: str, subject: str) -> None:
-    """Forgets the wish of an entry. A subject of several containers has one name a line."""
-    if verb == NETWORK:
-        store.remove_network(subject)
-        return
-    if verb == PROXY:
-        return
-    for name in subject.split("\n"):
+    """Forgets the wish of an entry."""
+    for name in members(verb, subject):
         endpoint = store.endpoint(name)
         if endpoint is not None:
             store.remove_endpoint(endpoint)
-        if verb == CONTAINER:
+        if verb != DETACH:
             store.remove_container(name)
+    if verb == NETWORK:
+        store.remove_network(subject.partition("\n")[0])
+
+
+def members(verb: str, subject: str) -> list[str]:
+    """The containers of an entry, one name a line; a network's own name comes before its members'."""
+    if verb == PROXY:
+        return []
+    return subject.split("\n")[1 if verb == NETWORK else 0 :]

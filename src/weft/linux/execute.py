@@ -120,12 +120,15 @@ class Hands:
                 self._loopback(group)
                 done += group
             elif isinstance(group[0], f.HostsAdd):
-                self._add_hosts(group)
                 done += group
+                self._add_hosts(group)
             else:
                 for op in group:
+                    if op.kind == "file":
+                        done.append(op)  # before: what is half written is to be taken back too
                     self._call(op)
-                    done.append(op)
+                    if op.kind != "file":
+                        done.append(op)
         except Refusal as error:
             raise explain(group[_owner(error.index, self._counts)], error) from None
         except OSError as error:

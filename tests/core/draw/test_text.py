@@ -6,6 +6,7 @@ from typing import Any
 
 from weft.core.draw.text import draw
 
+
 def network(*members: str, publish: tuple[str, ...] = ()) -> dict[str, Any]:
     """``members`` are container names; those in ``publish`` have port 8080."""
     return {

@@ -15,7 +15,7 @@ from weft.core.model.network import Pool
 
 BLUE = Pool(parse_subnet("192.168.10.0/24"), parse_address("192.168.10.1"))
 SMALL = st.builds(
-    lambda base, prefix, gateway: _pool(base, prefix, gateway),
+    lambda *drawn: _pool(*drawn),
     st.integers(0, (1 << 32) - 1),
     st.integers(26, 30),
     st.integers(0, 63),

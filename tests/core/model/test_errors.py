@@ -7,11 +7,7 @@ import pytest
 from weft.core.model import errors
 from weft.core.model.errors import WeftError
 
-KINDS = [
-    value
-    for value in vars(errors).values()
-    if isinstance(value, type) and issubclass(value, WeftError)
-]
+KINDS = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, WeftError)]
 #: cli.md: 1 failed; 2 bad input; 3 no such object; 4 exists or in use; 5 not permitted, not yet, lacking.
 STATUS = {
     "WeftError": 1,

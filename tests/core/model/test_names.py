@@ -15,9 +15,7 @@ from weft.core.model.errors import BadInput
 CONTRACT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 RESERVED = {"container": {"host", "none", "all"}, "network": {"host", "none", "all", "container"}}
 #: The letters of names, what is near them, and what looks like them.
-LETTERS = st.text(
-    st.one_of(st.sampled_from("aZ09_.-/ \n\0:@%٣é\u202e\ud800"), st.characters()), max_size=70
-)
+LETTERS = st.text(st.one_of(st.sampled_from("aZ09_.-/ \n\0:@%٣é\u202e\ud800"), st.characters()), max_size=70)
 IDS = st.text("0123456789abcdef", min_size=16, max_size=16)
 
 HOSTILE = [
@@ -101,7 +99,23 @@ def test_host_names_that_are_fine(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "a.", ".a", "a..b", "-a", "a-", "a.-b", "a b", "a\n", "a\tb", "é", "x" * 64, "a\n1.2.3.4\tb", "a#b"],
+    [
+        "",
+        ".",
+        "a.",
+        ".a",
+        "a..b",
+        "-a",
+        "a-",
+        "a.-b",
+        "a b",
+        "a\n",
+        "a\tb",
+        "é",
+        "x" * 64,
+        "a\n1.2.3.4\tb",
+        "a#b",
+    ],
     ids=ascii,
 )
 def test_host_names_that_are_not(name: str) -> None:

@@ -75,7 +75,9 @@ def test_slips(spec: str) -> None:
     assert re.fullmatch(r"[ -~]+", caught.value.message)
 
 
-@pytest.mark.parametrize("spec", ["80", "80/udp", "80-90", ":80", "127.0.0.1::80", "[::1]:8080:80", "[::]:8080:80"])
+@pytest.mark.parametrize(
+    "spec", ["80", "80/udp", "80-90", ":80", "127.0.0.1::80", "[::1]:8080:80", "[::]:8080:80"]
+)
 def test_what_the_contract_names_and_is_not_built(spec: str) -> None:
     with pytest.raises(NotYet):
         parse_publish(spec)

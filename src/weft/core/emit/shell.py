@@ -12,7 +12,7 @@ HEAD = "#!/bin/sh\nset -e\numask 022\n"
 
 
 def lines(op: Op, program: str = "weft", root: str = "") -> tuple[str, ...]:
-    """One operation's commands. ``program`` and ``root`` are how weft itself is called, where it is needed."""
+    """One operation's commands. ``program`` and ``root``: how weft itself is called, where it is needed."""
     from shlex import quote
 
     found = op.shell()

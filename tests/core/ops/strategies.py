@@ -1,0 +1,128 @@
+"""Every operation, with the values that weft's own checks let through, for hypothesis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
+from weft.core.firewall.tables import tables
+from weft.core.model.address import Address, Subnet
+from weft.core.model.network import Endpoint, Network, Pool
+from weft.core.model.publish import Publish
+from weft.core.ops import address, file, link, loopback, netns, nft, route, rule
+from weft.core.ops.base import Op
+from weft.core.plan.plan import Plan
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", fullmatch=True)
+IFNAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,14}", fullmatch=True)
+HEX = st.text("0123456789abcdef", min_size=16, max_size=16)
+MARKS = HEX.map(lambda digits: f"weft:{digits}")
+MACS = st.binary(min_size=6, max_size=6).map(lambda raw: raw.hex(":"))
+PORTS = st.integers(1, 65535)
+#: What no check of weft's restricts but that it can be printed: paths under --root.
+PRINTABLE = st.text(
+    st.characters(exclude_categories=("C", "Z"), include_characters=" "), min_size=1, max_size=30
+)
+PATHS = PRINTABLE.map(lambda text: f"/{text}/hosts/blue")
+ADDRESSES = st.integers(1, (1 << 32) - 2).map(lambda value: Address(4, value))
+PREFIXES = st.integers(8, 30)
+SUBNETS = st.builds(
+    lambda v, p: Subnet(4, v >> (32 - p) << (32 - p), p), st.integers(0, (1 << 32) - 1), PREFIXES
+)
+PROTOS = st.sampled_from(("tcp", "udp"))
+PUBLISHES = st.builds(
+    Publish,
+    PROTOS,
+    st.sampled_from((Address(4, 0), Address(4, 0x7F000001), Address(4, 0xCB007101))),
+    PORTS,
+    PORTS,
+)
+ENDPOINTS = st.builds(
+    Endpoint,
+    root=st.just("0123abcd"),
+    network=NAMES,
+    container=NAMES,
+    address=ADDRESSES,
+    prefix=PREFIXES,
+    mac=st.just("") | MACS,
+    ifname=IFNAMES,
+    aliases=st.lists(NAMES, max_size=3).map(tuple),
+    publish=st.lists(PUBLISHES, max_size=3).map(tuple),
+)
+NETWORKS = st.builds(
+    Network,
+    root=st.just("0123abcd"),
+    name=NAMES,
+    number=st.integers(1, 65535),
+    pools=st.builds(lambda s: (Pool(s, Address(4, s.first.value + 1)),), SUBNETS),
+    bridge=IFNAMES,
+)
+RULES = st.builds(
+    rule.Rule, st.integers(1, 32000), IFNAMES, st.integers(1, 1 << 31), st.integers(1, 255),
+    st.none() | SUBNETS, st.sampled_from((0, 0x01000000)),
+)  # fmt: skip
+ADDED = st.one_of(
+    NETWORKS.flatmap(lambda n: st.sampled_from(network_elements(n))),
+    ENDPOINTS.flatmap(lambda e: st.sampled_from(endpoint_elements(e))),
+    PORTS.map(proxy_element),
+)
+NUMBERS = st.integers(1, (1 << 31) - 1)
+
+STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
+    address.AddressAdd: st.builds(address.AddressAdd, IFNAMES, ADDRESSES, PREFIXES, st.just("") | NAMES),
+    file.HostsFile: st.builds(file.HostsFile, PATHS),
+    file.HostsFileDel: st.builds(file.HostsFileDel, PATHS),
+    file.HostsAdd: st.builds(
+        file.HostsAdd, PATHS, ADDRESSES.map(str), st.lists(NAMES, min_size=1, max_size=4).map(tuple)
+    ),
+    file.HostsDel: st.builds(
+        file.HostsDel, PATHS, st.lists(ADDRESSES.map(str), min_size=1, max_size=4).map(tuple)
+    ),
+    link.BridgeAdd: st.builds(link.BridgeAdd, IFNAMES, MACS, st.integers(68, 65535), MARKS, PRINTABLE),
+    link.VethAdd: st.builds(
+        link.VethAdd,
+        IFNAMES,
+        MACS,
+        st.integers(68, 65535),
+        IFNAMES,
+        NUMBERS,
+        NAMES,
+        IFNAMES,
+        MACS,
+        MARKS,
+        PRINTABLE,
+    ),
+    link.LinkUp: st.builds(link.LinkUp, IFNAMES, st.just("") | NAMES),
+    link.LinkDel: st.builds(link.LinkDel, IFNAMES, MARKS),
+    link.LinkGroupDel: st.builds(link.LinkGroupDel, NUMBERS),
+    loopback.LoopbackStart: st.builds(loopback.LoopbackStart, PORTS),
+    loopback.LoopbackStop: st.just(loopback.LoopbackStop()),
+    loopback.LoopbackAdd: st.builds(
+        loopback.LoopbackAdd, PROTOS, ADDRESSES.map(str), PORTS, ADDRESSES.map(str), PORTS
+    ),
+    loopback.LoopbackDel: st.builds(loopback.LoopbackDel, PROTOS, ADDRESSES.map(str), PORTS),
+    netns.NetnsAdd: st.builds(netns.NetnsAdd, NAMES),
+    netns.NetnsDel: st.builds(netns.NetnsDel, NAMES),
+    netns.NetnsEnd: st.builds(netns.NetnsEnd, NAMES),
+    netns.Sysctl: st.builds(
+        netns.Sysctl,
+        IFNAMES.map(lambda name: f"net/ipv6/conf/{name}/disable_ipv6"),
+        st.sampled_from(("0", "1")),
+        st.just("") | PRINTABLE,
+    ),
+    netns.EtcNetns: st.builds(netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30)),
+    netns.EtcNetnsDel: st.builds(netns.EtcNetnsDel, NAMES),
+    nft.ElementAdd: ADDED,
+    nft.ElementDel: ADDED.map(lambda op: op.undo()),
+    nft.TableAdd: HEX.flatmap(lambda root: st.sampled_from(tables(root[:8]))),
+    nft.TableDel: st.builds(nft.TableDel, st.sampled_from(("inet", "bridge")), st.just("weft")),
+    route.DefaultRoute: st.builds(route.DefaultRoute, ADDRESSES, IFNAMES, NAMES),
+    route.ProhibitAdd: st.builds(route.ProhibitAdd, SUBNETS, NUMBERS, st.integers(1, 255)),
+    route.ProhibitDel: st.builds(route.ProhibitDel, SUBNETS, NUMBERS, st.integers(1, 255)),
+    rule.RuleAdd: st.builds(rule.RuleAdd, RULES),
+    rule.RuleDel: st.builds(rule.RuleDel, RULES),
+}
+OPS = st.one_of(*STRATEGIES.values())
+PLANS = st.lists(OPS, max_size=8).map(lambda ops: Plan(tuple(ops)))
