@@ -66,7 +66,7 @@ def test_frozen() -> None:
     with pytest.raises(AttributeError, match="frozen"):
         del point.x
     with pytest.raises(AttributeError):
-        point.z = 2  # type: ignore[attr-defined]
+        point.z = 2
     assert point == Point(1)
 
 

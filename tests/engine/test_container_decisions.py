@@ -21,7 +21,6 @@ from weft.core.model.publish import parse_publish
 from weft.core.model.state import State
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel
-from weft.core.ops.nft import ElementDel
 from weft.engine import container, enter, network, removal, run
 from weft.engine.container import RunRequest
 from weft.engine.network import NetworkRequest

@@ -93,13 +93,6 @@ def loopback_from_lan(ground: Ground, _: float) -> str:
     return "arrives" if "probe" in heard else "nothing"
 
 
-def from_link_local(ground: Ground, patience: float) -> str:
-    """A neighbour without a proper address: the answer goes to 169.254/16, as cloud metadata's would."""
-    argv = ["curl", "-sS", "--interface", LINK_LOCAL, f"--max-time={patience}", f"http://{HOST}:8081/"]
-    got = ground.lan.run(argv, check=False)
-    return got.stdout if got.returncode == 0 else "nothing"
-
-
 def bridge_mac(ground: Ground) -> str:
     return ground.host.run(["cat", f"/sys/class/net/{BRIDGES['blue']}/address"]).stdout.strip()
 
@@ -120,7 +113,6 @@ PROBES: dict[str, Callable[[Ground, float], str]] = {
     "another bridge": other_bridge,
     "published on an address": web("lan", f"http://{HOST}:8082/"),
     "published": web("lan", f"http://{HOST}:8081/"),
-    "published, from link-local": from_link_local,
     "published on loopback": web("host", "http://127.0.0.1:8080/"),
     "published, by loopback": web("host", "http://127.0.0.1:8081/"),
     "published, from the host": web("host", f"http://{HOST}:8081/"),
@@ -232,11 +224,6 @@ WATCHES: dict[Rule, Watch] = {
         ' comment "hairpin, sibling, bridged"',
     ): Watch("published, from itself", bridge_nf=1),
     ("inet", "postrouting", "ip saddr @nat4 oifname != @bridges masquerade"): Watch("container to LAN"),
-    ("inet", "leaving", KNOWN): Watch(
-        "published, from link-local",
-        without=(("inet", "leaving", DNAT),),
-        why="answers of a published port are `ct status dnat` too; this one is first for its speed",
-    ),
     ("inet", "leaving", DNAT): Watch("published, from another network"),
     ("inet", "leaving", SAME): Watch("sibling", bridge_nf=1),
     ("inet", "leaving", OTHERS): Watch(

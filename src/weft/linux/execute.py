@@ -137,6 +137,8 @@ class Hands:
     def _send_links(self, group: Sequence[Op], done: list[Op]) -> None:
         link = self._link(group[0].netns)
         errors = link.attempt(self._messages(group))
+        # A leftover that was to go may have gone by itself since it was seen: its namespace was dying.
+        errors = [e for e in errors if e.errno not in _GONE or not self._is_removal(group, e)]
         refused = {_owner(e.index, self._counts): e.index for e in reversed(errors)}
         for i, op in enumerate(group):
             if i not in refused:
@@ -146,6 +148,9 @@ class Hands:
                 link.attempt([rt.del_link(name=getattr(op, "ifname", ""))])
         if errors:
             raise errors[0]
+
+    def _is_removal(self, group: Sequence[Op], error: Refusal) -> bool:
+        return isinstance(group[_owner(error.index, self._counts)], LinkDel)
 
     def _remove(self, group: Sequence[Op], errors: list[str]) -> None:
         kind = group[0].kind

@@ -14,18 +14,15 @@ from weft.core.model.errors import BadInput, Conflict, Exhausted
 from weft.core.model.network import Pool
 
 BLUE = Pool(parse_subnet("192.168.10.0/24"), parse_address("192.168.10.1"))
-SMALL = st.builds(
-    lambda *drawn: _pool(*drawn),
-    st.integers(0, (1 << 32) - 1),
-    st.integers(26, 30),
-    st.integers(0, 63),
-)
 
 
 def _pool(base: int, prefix: int, gateway: int) -> Pool:
     subnet = parse_subnet(str(ipaddress.ip_network((base, prefix), strict=False)))
     low, high = subnet.usable
     return Pool(subnet, Address(4, low + gateway % (high - low + 1)))
+
+
+SMALL = st.builds(_pool, st.integers(0, (1 << 32) - 1), st.integers(26, 30), st.integers(0, 63))
 
 
 def test_the_first_free_subnet() -> None:

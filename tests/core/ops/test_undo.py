@@ -206,3 +206,20 @@ def test_an_obstacle(host: Host, name: str) -> None:
     assert refused.returncode == status, refused.stderr
     assert refused.stderr.startswith("weft: error: ")
     assert back_again(host, before) == []
+
+
+APPLY = f"""
+import sys
+sys.path.insert(0, {str(REPO / "src")!r})
+from weft.core.ops.link import BridgeAdd, LinkDel
+from weft.core.plan.plan import Plan
+from weft.linux.execute import Hands
+made = BridgeAdd("br0", "02:00:00:00:00:01", 1500, "weft:0123456789abcdef", "alias")
+Hands("/run/weft", "weft").apply(Plan((LinkDel("wv0", "weft:fedcba9876543210"), made)))
+"""
+
+
+def test_a_leftover_that_went_by_itself(host: Host) -> None:
+    """Seen while its namespace was dying, gone when its turn came: as wanted, and no reason to fail."""
+    host.run(["/usr/bin/python3", "-IS", "-c", APPLY])
+    assert "br0" in host.ip("link", "show", "type", "bridge")

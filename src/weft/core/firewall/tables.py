@@ -178,7 +178,6 @@ def _filter() -> tuple[ChainSpec, ...]:
     known, dnat = rule(lang.ct_known(), lang.accept()), rule(lang.ct_dnat(), lang.accept())
     same = rule(lang.device_pair("same"), lang.accept(), comment="bridge-nf-call-iptables")
     leaving = (
-        known,
         dnat,
         same,
         rule(lang.device("oif", "bridges"), lang.drop(), comment="other networks"),

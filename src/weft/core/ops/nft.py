@@ -51,8 +51,9 @@ def _elements(op: ElementAdd | ElementDel, comment: str | None) -> tuple[nf.Elem
         subnet = parse_subnet(op.key[0][1])
         end = subnet.last.value + 1
         start = nf.Element(key=subnet.first.packed, comment=comment)
-        stop = nf.Element(key=end.to_bytes(4, "big"), flags=nf.NFT_SET_ELEM_INTERVAL_END)
-        return (start, stop) if end < 1 << 32 else (start,)
+        if end == 1 << 32:
+            return (start,)  # up to the last address there is: an interval without an end
+        return start, nf.Element(key=end.to_bytes(4, "big"), flags=nf.NFT_SET_ELEM_INTERVAL_END)
     return (nf.Element(key=pack(op.key), data=pack(op.data) if op.data else None, comment=comment),)
 
 
