@@ -69,7 +69,7 @@ def ends(
 
 def _inside(work: Work, found: Sequence[Sandbox]) -> dict[str, list[int]]:
     """Whoever is inside keeps the namespace and its cable alive: the processes by container."""
-    inodes = {work.machine.netns_inode(s.name): s.name for s in found}
+    inodes = {work.netns_inode(s.name): s.name for s in found}
     return {inodes[i]: pids for i, pids in work.machine.processes(inodes).items() if pids}
 
 

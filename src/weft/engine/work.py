@@ -143,7 +143,7 @@ class Work:
             self.machine.release_entry(entry.id)
             raise StoreError(
                 f"journal entry {entry.id} ({entry.verb} {entry.subject}) in the database is damaged",
-                f"nothing was touched; the database is in {self.machine.state_dir}: see `weft doctor`",
+                f"nothing was touched; the database is in {self.machine.state_dir}: move it away to start anew",
             ) from None
 
     def _take_away(self, verb: str, subject: str, plan: Plan, populated: bool = True) -> None:
@@ -157,9 +157,19 @@ class Work:
             for name in names:
                 self.machine.remove_file(self.log_file(name))
 
+    def netns_inode(self, name: str) -> int:
+        """A container's network namespace, also when somebody took its name off; 0 when it is gone."""
+        inode = self.machine.netns_inode(name)
+        if inode or not self.store.has_container(name):
+            return inode
+        state = self.store.container(name)[1]
+        if state.pid is None or not self.machine.alive(state.pid, state.started):
+            return 0
+        return self.machine.inodes_of(state.pid).get("net", 0)
+
     def end_inside(self, names: Sequence[str]) -> None:
         """Kills all processes in these containers; again while there are new ones, as a fork may win."""
-        inodes = [self.machine.netns_inode(name) for name in names]
+        inodes = [self.netns_inode(name) for name in names]
         for _ in range(100):
             inside = [pid for pids in self.machine.processes(inodes).values() for pid in pids]
             if not inside:

@@ -53,7 +53,7 @@ _BACKLOG = 4096
 _KINDS = {"tcp": SOCK_STREAM, "udp": SOCK_DGRAM}
 _LOOPBACK = "127.0.0.1"
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-_TRY_AGAIN = "try again; if it stays so, end that process and run: weft repair"
+_TRY_AGAIN = "try again; if it stays so, end that process; the next weft command starts another"
 
 # Classic BPF (bpf(2), linux/filter.h): struct sock_filter is u16 code, u8 jt, u8 jf, u32 k.
 _SO_ATTACH_FILTER = 26
@@ -335,7 +335,7 @@ class _Channel:
 
 def _accepted(reply: str) -> str:
     if not reply:
-        raise NotFound("the loopback proxy ended", "run: weft repair")
+        raise NotFound("the loopback proxy ended", "the next weft command starts it again")
     if reply.startswith("error only root"):
         raise NotPermitted(reply[6:], "run as root")
     if reply.startswith("error "):
@@ -350,9 +350,9 @@ def _cannot_talk(failed: OSError) -> WeftError:
     if isinstance(failed, TimeoutError):
         return KernelError("the loopback proxy did not answer in 5 s", errno.ETIMEDOUT, _TRY_AGAIN)
     if number in (errno.ENOENT, errno.ECONNREFUSED):
-        return NotFound("the loopback proxy does not run", "run: weft repair")
+        return NotFound("the loopback proxy does not run", "the next weft command starts it again")
     if number in (errno.ECONNRESET, errno.EPIPE):
-        return NotFound("the loopback proxy ended", "run: weft repair")
+        return NotFound("the loopback proxy ended", "the next weft command starts it again")
     if number in (errno.EACCES, errno.EPERM):
         return NotPermitted("only root may talk to the loopback proxy", "run as root")
     return KernelError(f"the loopback proxy cannot be reached: {failed.strerror}", number, _TRY_AGAIN)

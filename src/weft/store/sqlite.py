@@ -96,7 +96,7 @@ class SqliteStore:
             self._open()
         except sqlite.Error as error:
             raise StoreError(
-                f"cannot use the database {path}: {error}", "see `weft doctor`, or move the file away"
+                f"cannot use the database {path}: {error}", "move the file away to start anew"
             ) from None
 
     def _open(self) -> None:
