@@ -143,7 +143,7 @@ class Work:
             self.machine.release_entry(entry.id)
             raise StoreError(
                 f"journal entry {entry.id} ({entry.verb} {entry.subject}) in the database is damaged",
-                f"nothing was touched; the database is in {self.machine.state_dir}: move it away to start anew",
+                f"nothing was touched; move {self.machine.state_dir} away to start anew",
             ) from None
 
     def _take_away(self, verb: str, subject: str, plan: Plan, populated: bool = True) -> None:
