@@ -1,16 +1,20 @@
 """The start of the program: imports weft's own modules by the shortest way, then hands over to it.
 
-A command imports some fifty modules of weft. The general machinery takes 0.15 ms for each (22 system
-calls, and a walk over finders written in Python), which together is as much as the interpreter's own
-start. A module whose byte code is current is loaded here with four calls: stat the source, open, read
-and close the byte code. Everything else falls through to the general machinery, which also writes
-the byte code. Only the program does this; whoever imports weft as a library is left alone.
+A command imports some sixty modules of weft. The general machinery takes 0.2 ms for each (22 system
+calls, a walk over finders written in Python, a lock), which together is more than the interpreter's
+own start. So what the hot commands need (``hot.py`` lists it) is kept in one file a command, beside the
+byte code: one read, sixty times stat(2) to see that it is current, and each module is executed in turn.
+
+Whatever is not current, not listed, or not there goes the general way, which also writes the byte code
+that such a file is put together from. Only the program does this; whoever imports weft as a library is
+left alone.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
-from marshal import loads
+from marshal import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,77 +23,169 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
+    #: A module's name, whether it is a package, and its source's time and size: as byte code has them.
+    Stamp = tuple[str, bool, int, int]
+
 _posix = __import__("posix")
-_PREFIX = "weft."
+_Module = type(sys)
+_Spec = type(sys.__spec__)
 #: The first bytes of byte code that this interpreter reads; then no flags: checked by time and size.
 _HEAD = __import__("_frozen_importlib_external").MAGIC_NUMBER + bytes(4)
-#: Read at once; what is larger goes the general way. Above 128 KiB malloc would map and unmap each time.
-_LARGEST = 1 << 16
+_LARGEST = 1 << 24
+#: So few objects are garbage in cycles that looking for them costs a command more than they do.
+_GC_THRESHOLD = 100_000
+
+
+class _Loaded:
+    """The loader of a module that came out of the file."""
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> None:
+        """The general way: a plain module."""
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        """It has been executed."""
 
 
 def _word(number: int) -> bytes:
     return (number & 0xFFFFFFFF).to_bytes(4, "little")
 
 
-class _Loader:
-    """Executes byte code that has been read already."""
-
-    __slots__ = ("_code",)
-
-    def __init__(self, code: CodeType) -> None:
-        self._code = code
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        """The general way: a plain module."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        exec(self._code, module.__dict__)
-
-
-class Finder:
-    """Finds weft's own modules below one directory (PEP 451), where their byte code is current."""
-
-    __slots__ = ("_root", "_spec", "_tag")
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._spec = type(sys.__spec__)
-        self._tag = f".{sys.implementation.cache_tag}.pyc"
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The module with its code, or None: then others are asked."""
-        if not name.startswith(_PREFIX):
-            return None
-        stem = f"{self._root}/{name.replace('.', '/')}"
-        return self._try(name, stem, package=False) or self._try(name, f"{stem}/__init__", package=True)
-
-    def _try(self, name: str, stem: str, package: bool) -> ModuleSpec | None:
-        source = stem + ".py"
-        folder, _, leaf = stem.rpartition("/")
-        cached = f"{folder}/__pycache__/{leaf}{self._tag}"
-        try:
-            found = _posix.stat(source)
-            fd = _posix.open(cached, _posix.O_RDONLY | _posix.O_CLOEXEC)
-        except OSError:
-            return None
-        data = _posix.read(fd, _LARGEST)
+def _read(path: str) -> bytes:
+    """A whole file; nothing when it cannot be read."""
+    try:
+        fd = _posix.open(path, _posix.O_RDONLY | _posix.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return bytes(_posix.read(fd, _LARGEST))
+    except OSError:
+        return b""
+    finally:
         _posix.close(fd)
-        if len(data) == _LARGEST or data[:16] != _HEAD + _word(int(found.st_mtime)) + _word(found.st_size):
-            return None
-        loader: Any = _Loader(loads(memoryview(data)[16:]))
-        spec = self._spec(name, loader, origin=source, is_package=package)
-        spec.has_location = True
-        spec.cached = cached
-        if package and spec.submodule_search_locations is not None:
-            spec.submodule_search_locations.append(folder)
-        return spec
+
+
+def _source(root: str, name: str, package: bool) -> str:
+    return f"{root}/{name.replace('.', '/')}{'/__init__' if package else ''}.py"
+
+
+def _cached(source: str) -> str:
+    folder, _, leaf = source.rpartition("/")
+    return f"{folder}/__pycache__/{leaf[:-3]}.{sys.implementation.cache_tag}.pyc"
+
+
+def _hot_file(root: str, command: str) -> str:
+    return f"{root}/weft/__pycache__/hot-{command.replace(' ', '-')}.{sys.implementation.cache_tag}.bin"
+
+
+def _current(root: str, stamps: Sequence[Stamp]) -> bool:
+    try:
+        for name, package, time, size in stamps:
+            found = _posix.stat(_source(root, name, package))
+            if (int(found.st_mtime), found.st_size) != (time, size):
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def _execute(root: str, stamp: Stamp, code: CodeType) -> None:
+    """Makes a module as the import statement would (PEP 451)."""
+    name, package = stamp[:2]
+    module = _Module(name)
+    loader: Any = _Loaded
+    spec = _Spec(name, loader, origin=_source(root, name, package), is_package=package)
+    spec.has_location = True
+    module.__spec__, module.__loader__, module.__file__ = spec, loader, spec.origin
+    parent, _, leaf = name.rpartition(".")
+    module.__package__ = name if package else parent
+    if package and spec.submodule_search_locations is not None:
+        spec.submodule_search_locations.append(_source(root, name, True).rpartition("/")[0])
+        module.__path__ = spec.submodule_search_locations
+    sys.modules[name] = module
+    exec(code, module.__dict__)
+    setattr(sys.modules[parent], leaf, module)
+
+
+def preload(root: str, command: str) -> bool:
+    """Imports what a hot command needs, from its file; False when that is not there or not current."""
+    data = _read(_hot_file(root, command))
+    if data[:8] != _HEAD or len(data) < 12:
+        return False
+    split = 12 + int.from_bytes(data[8:12], "little")
+    try:
+        stamps: tuple[Stamp, ...] = loads(memoryview(data)[12:split])
+        if not _current(root, stamps):
+            return False
+        codes: tuple[CodeType, ...] = loads(memoryview(data)[split:])
+    except (EOFError, ValueError, TypeError):
+        return False  # damaged: it is written anew
+    for stamp, code in zip(stamps, codes, strict=True):
+        if stamp[0] not in sys.modules:
+            _execute(root, stamp, code)
+    return True
+
+
+def _piece(root: str, name: str) -> tuple[Stamp, CodeType] | None:
+    """A module's byte code, if it is current."""
+    package = hasattr(sys.modules.get(name), "__path__")
+    source = _source(root, name, package)
+    data = _read(_cached(source))
+    found = _posix.stat(source)
+    if data[:16] != _HEAD + _word(int(found.st_mtime)) + _word(found.st_size):
+        return None
+    return (name, package, int(found.st_mtime), found.st_size), loads(memoryview(data)[16:])
+
+
+def keep(root: str, command: str, names: Sequence[str]) -> None:
+    """Writes a hot command's file. That it cannot be written only means that there is none."""
+    path = _hot_file(root, command)
+    part = f"{path}.{_posix.getpid()}"
+    try:
+        pieces = [_piece(root, name) for name in names]
+        found = [p for p in pieces if p is not None]
+        if len(found) < len(pieces):
+            return
+        head = dumps(tuple([stamp for stamp, _ in found]))
+        data = _HEAD + _word(len(head)) + head + dumps(tuple([code for _, code in found]))
+        _write(part, data)
+        _posix.rename(part, path)
+    except OSError:
+        try:
+            _posix.unlink(part)
+        except OSError:
+            return
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = _posix.open(path, _posix.O_WRONLY | _posix.O_CREAT | _posix.O_EXCL | _posix.O_CLOEXEC, 0o644)
+    try:
+        if _posix.write(fd, data) != len(data):
+            raise OSError("a full disk")
+    finally:
+        _posix.close(fd)
+
+
+def _warm_up(root: str, words: Sequence[str]) -> None:
+    """Imports what a hot command needs: from its file, or the general way, and then there is a file."""
+    names = [" ".join(words[:n]) for n in (2, 1)]
+    if any(name.replace(" ", "").isalpha() and preload(root, name) for name in names):
+        return
+    from weft.hot import HOT
+
+    name = next((name for name in names if name in HOT), "")
+    if name:
+        needed = HOT[name]
+        for module in needed:
+            __import__(module)
+        keep(root, name, needed)
 
 
 def run(root: str) -> None:
     """Runs the command line with the modules below ``root``; does not return."""
-    sys.meta_path.insert(0, Finder(root))
+    gc.set_threshold(_GC_THRESHOLD)
+    _warm_up(root, sys.argv[1:3])
     from weft.frontends.cli.main import entry
 
     entry()

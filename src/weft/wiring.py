@@ -75,9 +75,6 @@ class LinuxMachine:
     def place_facts(self, bridge: str, mark: str, container: str) -> PlaceFacts:
         return observe.place(self._hands, bridge, mark, container, self.run_dir)
 
-    def has_link(self, name: str) -> bool:
-        return observe.find_link(self._hands, name) is not None
-
     def wait_port(self, ifname: str) -> bool:
         return observe.wait_port(self._hands, ifname)
 

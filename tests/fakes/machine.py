@@ -189,9 +189,6 @@ class FakeMachine:
         there, foreign = container in self.netns, self.files.get(container, "")
         return PlaceFacts(facts.link(bridge), tables, facts.link(mark), there, foreign)
 
-    def has_link(self, name: str) -> bool:
-        return self.host_facts().link(name) is not None
-
     def foreign_link(self, name: str, kind: str = "bridge", *altnames: str) -> None:
         self.links[name] = LinkFact(name, kind, altnames)
 

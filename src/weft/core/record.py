@@ -2,10 +2,15 @@
 
 ``dataclasses`` takes 19 ms to import, which is twice the interpreter's own start. A weft
 command may spend 10 ms on all of its imports, so core's values are built by this small
-metaclass: annotations become slots, and instances are immutable, comparable, hashable.
+metaclass: annotations become fields, and instances are immutable, comparable, hashable.
+
+Underneath a record is a tuple, since that is what the interpreter makes fastest: an attach makes
+sixty records, and setting their fields one by one took a third of its time outside the kernel.
 """
 
 from __future__ import annotations
+
+from _collections import _tuplegetter  # type: ignore[import-not-found]  # what namedtuple is made of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,12 +21,12 @@ else:
         return lambda cls: cls
 
 
-_set = object.__setattr__
+_new = tuple.__new__
 
 
 @dataclass_transform(frozen_default=True)
 class _RecordType(type):
-    """Turns the annotations of a class body into slots, in order, after its bases' fields."""
+    """Turns the annotations of a class body into fields, in order, after its bases' fields."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> _RecordType:
         inherited: tuple[str, ...] = ()
@@ -29,42 +34,50 @@ class _RecordType(type):
         for base in bases:
             inherited += getattr(base, "_fields", ())
             defaults.update(getattr(base, "_defaults", {}))
-        own = tuple(f for f in body.get("__annotations__", ()) if f[0] != "_")
-        for field in own:
+        own = tuple([f for f in body.get("__annotations__", ()) if f[0] != "_"])
+        for place, field in enumerate(own, len(inherited)):
             if field in body:
-                defaults[field] = body.pop(field)
-        body["__slots__"] = own
+                defaults[field] = body[field]
+            body[field] = _tuplegetter(place, None)
+        body["__slots__"] = ()
         body["_fields"] = inherited + own
         body["_defaults"] = defaults
         return super().__new__(mcs, name, bases, body)
 
 
-class Record(metaclass=_RecordType):
+if TYPE_CHECKING:
+
+    class _Base:
+        _fields: ClassVar[tuple[str, ...]]
+        _defaults: ClassVar[dict[str, Any]]
+
+else:
+    _Base = tuple
+
+
+class Record(_Base, metaclass=_RecordType):
     """A frozen value: subclass it and annotate the fields, as with a frozen dataclass.
 
     Mutable defaults are shared between instances: use tuples. Equality asks for the same class.
     """
 
-    if TYPE_CHECKING:
-        _fields: ClassVar[tuple[str, ...]]
-        _defaults: ClassVar[dict[str, Any]]
-    else:
+    if not TYPE_CHECKING:
 
-        def __init__(self, *args, **kwargs):
-            fields = self._fields
-            if len(args) > len(fields):
-                raise TypeError(f"{type(self).__name__} takes {len(fields)} fields, got {len(args)}")
-            for field, value in zip(fields, args, strict=False):
-                _set(self, field, value)
-            for field in fields[len(args) :]:
-                if field in kwargs:
-                    _set(self, field, kwargs.pop(field))
-                elif field in self._defaults:
-                    _set(self, field, self._defaults[field])
-                else:
-                    raise TypeError(f"{type(self).__name__} needs the field {field!r}")
-            if kwargs:
-                raise TypeError(f"{type(self).__name__} has no field {next(iter(kwargs))!r}")
+        def __new__(cls, *args, **kwargs):
+            fields = cls._fields
+            if kwargs or len(args) != len(fields):
+                values = dict(zip(fields, args, strict=False))
+                values.update(kwargs)
+                given = len(values)
+                if given < len(fields):
+                    values = {**cls._defaults, **values}
+                if given != len(args) + len(kwargs) or len(values) != len(fields):
+                    raise _refusal(cls, args, kwargs)
+                try:
+                    return _new(cls, map(values.__getitem__, fields))
+                except KeyError:
+                    raise _refusal(cls, args, kwargs) from None
+            return _new(cls, args)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen")
@@ -72,22 +85,40 @@ class Record(metaclass=_RecordType):
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen")
 
+    def __bool__(self) -> bool:
+        return True  # also without fields
+
     def _astuple(self) -> tuple[Any, ...]:
-        return tuple([getattr(self, f) for f in self._fields])
+        return tuple(self)  # type: ignore[arg-type]
 
     def _replace(self, **changes: Any) -> Self:
         """The same value with some fields changed."""
-        return type(self)(**{**{f: getattr(self, f) for f in self._fields}, **changes})
+        return type(self)(**{**dict(zip(self._fields, self._astuple(), strict=True)), **changes})
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        return type(self), self._astuple()  # copying it would set its fields one by one
+        return type(self), self._astuple()
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._astuple() == other._astuple()
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __hash__(self) -> int:
-        return hash((type(self), self._astuple()))
+        return hash(self._astuple())
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{f}={getattr(self, f)!r}" for f in self._fields)
+        shown = ", ".join([f"{f}={v!r}" for f, v in zip(self._fields, self._astuple(), strict=True)])
         return f"{type(self).__name__}({shown})"
+
+
+def _refusal(cls: type[Record], args: tuple[Any, ...], kwargs: dict[str, Any]) -> TypeError:
+    """What is wrong with the fields that a record was to be made of."""
+    fields, name = cls._fields, cls.__name__
+    if len(args) > len(fields):
+        return TypeError(f"{name} takes {len(fields)} fields, got {len(args)}")
+    wrong = [f for f in kwargs if f not in fields[len(args) :]]
+    if wrong:
+        return TypeError(f"{name} has no field {wrong[0]!r}")
+    missing = [f for f in fields[len(args) :] if f not in kwargs and f not in cls._defaults]
+    return TypeError(f"{name} needs the field {missing[0]!r}")

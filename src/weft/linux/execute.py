@@ -39,7 +39,7 @@ class Hands:
         self._filter: Netlink | None = None
         self._inside: dict[str, Netlink] = {}
         self._fds: dict[str, int] = {}
-        self._indexes: dict[str, int] = {}
+        self._indexes: dict[tuple[str, str], int] = {}
         self._counts: list[int] = []
         self._prepared = False
         self._proxy: LoopbackClient | None = None
@@ -206,12 +206,9 @@ class Hands:
         return fd
 
     def _index(self, where: str, ifname: str) -> int:
-        if not where and ifname in self._indexes:
-            return self._indexes[ifname]
-        answer = self._link(where).ask(rt.get_link_request(name=ifname))
-        index = rt.get_link(answer).ifindex
-        if not where:
-            self._indexes[ifname] = index
+        index = self._indexes.get((where, ifname))
+        if index is None:
+            index = self._indexes[where, ifname] = self._link(where).index(ifname)
         return index
 
     def _call(self, op: Op) -> None:

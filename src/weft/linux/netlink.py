@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
+from fcntl import ioctl
+from struct import Struct
 from sys import byteorder
 
 from weft.core.model.errors import KernelError
@@ -25,13 +27,15 @@ NETLINK_NETFILTER = 12
 _SOL_NETLINK = 270
 _EXT_ACK = 11
 _CAP_ACK = 10
-_SO_RCVBUFFORCE = 33
 _SO_RCVTIMEO = 20
 #: The kernel answers within its own call; 30 s is for a machine that swaps.
 _TIMEOUT = (30).to_bytes(8, byteorder) + bytes(8)
 #: Messages a send: a socket buffer takes some hundred of the largest.
 _SLICE = 128
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_SIOCGIFINDEX = 0x8933
+#: struct ifreq with ifr_ifindex (netdevice(7))
+_IFREQ = Struct("=16si20x")
 
 
 class Refusal(KernelError):
@@ -133,6 +137,20 @@ class Netlink:
                     ack = wire.get_ack(answer, flags)
                     raise Refusal(0, ack.errno or errno.EPROTO, ack.text)
                 return answer
+
+    def index(self, ifname: str) -> int:
+        """An interface's number in the socket's namespace, by ioctl(2): RTM_GETLINK tells sixty things more.
+
+        Refusal (ENODEV) when there is none.
+        """
+        raw = os.fsencode(ifname)
+        if len(raw) > 15:  # it would be cut short, and may then be another's
+            raise Refusal(0, errno.ENODEV, ifname)
+        try:
+            answer = ioctl(self._sock, _SIOCGIFINDEX, _IFREQ.pack(raw, 0))
+        except OSError as error:
+            raise Refusal(0, error.errno or errno.ENODEV, ifname) from None
+        return int(_IFREQ.unpack(answer)[1])
 
     def dump(self, message: Message) -> list[bytes]:
         """All answers of a dump request; tried again when the kernel says that it changed meanwhile."""

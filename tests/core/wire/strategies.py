@@ -12,6 +12,7 @@ from weft.core.wire import nfnetlink as nf
 from weft.core.wire import nft_expr as ex
 from weft.core.wire import rtnetlink as rt
 from weft.core.wire.buffer import attr
+from weft.core.wire.nft_data import Verdict
 
 Codec = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
 
@@ -125,7 +126,7 @@ RULES = record(
     flags=U32,
 )
 
-VERDICTS = record(ex.Verdict, code=S32, chain=maybe(TEXT))
+VERDICTS = record(Verdict, code=S32, chain=maybe(TEXT))
 _REG = maybe(U32)
 _STRANGE = ("log", "range", "objref", "xfrm", "")
 UNKNOWN = st.one_of(

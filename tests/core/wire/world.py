@@ -10,6 +10,7 @@ from sys import byteorder
 
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import nft_expr as ex
+from weft.core.wire.nft_data import Verdict
 
 INET, BRIDGE = nf.NFPROTO_INET, nf.NFPROTO_BRIDGE
 
@@ -121,8 +122,8 @@ SETS = (
     _set("lease4", BRIDGE, LEASE),
 )
 
-ACCEPT = ex.Immediate(0, ex.Verdict(ex.NF_ACCEPT))
-DROP = ex.Immediate(0, ex.Verdict(ex.NF_DROP))
+ACCEPT = ex.Immediate(0, Verdict(ex.NF_ACCEPT))
+DROP = ex.Immediate(0, Verdict(ex.NF_DROP))
 _WEB = nf.pack_key(("inet_proto", "ipv4_addr", "inet_service"), (b"\x06", ip4("192.0.2.1"), port(80)))
 _HARDWARE = bytes.fromhex("020000000001")
 
@@ -136,8 +137,8 @@ ELEMENTS = {
     "marks": (nf.Element(native(0x102)),),
     "publish4": (nf.Element(_WEB, data=ip4("10.0.0.2") + port(8080) + bytes(2), comment="web"),),
     "doors": (
-        nf.Element(name("br0"), data=ex.Verdict(ex.NFT_JUMP, "leaving")),
-        nf.Element(name("br1"), data=ex.Verdict(ex.NF_DROP)),
+        nf.Element(name("br0"), data=Verdict(ex.NFT_JUMP, "leaving")),
+        nf.Element(name("br1"), data=Verdict(ex.NF_DROP)),
     ),
     "proxy": (nf.Element(b"\x06", data=port(4711)),),
     "tags": (nf.Element(ip4("10.0.0.2"), data=native(0x10203)),),
@@ -241,7 +242,7 @@ EXPRESSIONS: dict[tuple[int, str], tuple[tuple[tuple[ex.Expr, ...], str | None],
                 ex.Bitwise(1, 1, 4, native(0xFFFF0000), bytes(4)),
                 equal(native(0x57000000), ex.NFT_CMP_NEQ),
                 ex.Counter(),
-                ex.Immediate(0, ex.Verdict(ex.NFT_RETURN)),
+                ex.Immediate(0, Verdict(ex.NFT_RETURN)),
             ),
             None,
         ),
@@ -265,7 +266,7 @@ EXPRESSIONS: dict[tuple[int, str], tuple[tuple[tuple[ex.Expr, ...], str | None],
         ),
         ((*TCP, DPORT, equal(port(22)), ex.Reject(ex.NFT_REJECT_TCP_RST)), None),
         (
-            (ex.Limit(5, 1, burst=10), ex.Immediate(0, ex.Verdict(ex.NFT_GOTO, "leaving"))),
+            (ex.Limit(5, 1, burst=10), ex.Immediate(0, Verdict(ex.NFT_GOTO, "leaving"))),
             None,
         ),
     ),

@@ -13,6 +13,7 @@ from weft.core.ops.nft import PROTOCOLS
 from weft.core.record import Record
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import nft_expr as ex
+from weft.core.wire.nft_data import Verdict
 
 _IPV4 = bytes([2])
 _ETHERTYPE = {"ip": b"\x08\x00", "arp": b"\x08\x06"}
@@ -211,18 +212,18 @@ def leased(kind: str, name: str) -> Statement:
 
 def accept() -> Statement:
     """``accept``."""
-    return Statement("accept", (ex.Immediate(0, ex.Verdict(ex.NF_ACCEPT)),))
+    return Statement("accept", (ex.Immediate(0, Verdict(ex.NF_ACCEPT)),))
 
 
 def drop() -> Statement:
     """``drop``."""
-    return Statement("drop", (ex.Immediate(0, ex.Verdict(ex.NF_DROP)),))
+    return Statement("drop", (ex.Immediate(0, Verdict(ex.NF_DROP)),))
 
 
 def jump(chain: str, back: bool = True) -> Statement:
     """``jump CHAIN``, or ``goto CHAIN`` when evaluation does not come back."""
     code = ex.NFT_JUMP if back else ex.NFT_GOTO
-    return Statement(f"{'jump' if back else 'goto'} {chain}", (ex.Immediate(0, ex.Verdict(code, chain)),))
+    return Statement(f"{'jump' if back else 'goto'} {chain}", (ex.Immediate(0, Verdict(code, chain)),))
 
 
 def masquerade() -> Statement:

@@ -55,7 +55,6 @@ from weft.core.wire.nft_element import (
     put_elements,
     split_elements,
 )
-from weft.core.wire.nft_expr import Expr, get_exprs, put_exprs
 from weft.core.wire.nft_udata import (
     UDATA_SET_COMMENT,
     UDATA_SET_DATABYTEORDER,
@@ -72,6 +71,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from weft.core.wire.buffer import Column, Message
+    from weft.core.wire.nft_expr import Expr
 
 #: What stands here from other modules.
 __all__ = [
@@ -362,6 +362,8 @@ _RULE: tuple[Column, ...] = (
 
 def put_rule(rule: RuleDef) -> bytes:
     """nfgenmsg and attributes. WireError for text or expressions that do not fit."""
+    from weft.core.wire.nft_expr import put_exprs  # an element needs none of it
+
     head = genmsg(rule.family) + put_fields(rule, _RULE)
     found = head + put_exprs(_RULE_EXPRESSIONS, rule.expressions)
     return found + _remark(_RULE_USERDATA, rule.comment)
@@ -369,6 +371,8 @@ def put_rule(rule: RuleDef) -> bytes:
 
 def get_rule(data: bytes) -> RuleDef:
     """The payload of NFT_MSG_NEWRULE or NFT_MSG_DELRULE. WireError."""
+    from weft.core.wire.nft_expr import get_exprs
+
     (family, _, _), found = split(data, NFGENMSG)
     fields = _named("rule", get_fields(found, _RULE), "table", "chain")
     expressions = get_exprs(found.get(_RULE_EXPRESSIONS, b""))

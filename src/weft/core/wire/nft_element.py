@@ -23,7 +23,7 @@ from weft.core.wire.buffer import (
     split,
     string,
 )
-from weft.core.wire.nft_expr import Verdict, get_data, put_data
+from weft.core.wire.nft_data import Verdict, get_data, put_data
 from weft.core.wire.nft_udata import get_comment, put_comment
 
 TYPE_CHECKING = False

@@ -26,6 +26,7 @@ from weft.core.wire.buffer import (
     put_fields,
     string,
 )
+from weft.core.wire.nft_data import Verdict, get_data, get_value, put_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,19 +124,8 @@ NFT_LIMIT_PKTS = 0
 NFT_LIMIT_PKT_BYTES = 1
 NFT_LIMIT_F_INV = 1
 
-_DATA_VALUE = 1
-_DATA_VERDICT = 2
-_VERDICT_CODE = 1
-_VERDICT_CHAIN = 2
 _EXPR_NAME = 1
 _EXPR_DATA = 2
-
-
-class Verdict(Record):
-    """What becomes of the packet: NF_ACCEPT, NF_DROP, NFT_JUMP to a chain."""
-
-    code: int
-    chain: str | None = None
 
 
 class Expr(Record):
@@ -272,41 +262,6 @@ class Unknown(Expr):
     data: bytes | None = None
 
 
-def put_data(kind: int, data: bytes | Verdict) -> bytes:
-    """An nft_data attribute: a value, or a verdict. WireError for a NUL in the chain's name."""
-    if isinstance(data, Verdict):
-        chain = b"" if data.chain is None else string(_VERDICT_CHAIN, data.chain)
-        code = be32(_VERDICT_CODE, data.code & 0xFFFFFFFF)
-        return nested(kind, nested(_DATA_VERDICT, code + chain))
-    return nested(kind, attr(_DATA_VALUE, data))
-
-
-def _get_verdict(data: bytes) -> Verdict:
-    found = attrs(data)
-    if _VERDICT_CODE not in found:
-        raise WireError("an nft verdict without a code")
-    code, chain = get_be32(found[_VERDICT_CODE]), found.get(_VERDICT_CHAIN)
-    signed = code - (1 << 32) if code >> 31 else code
-    return Verdict(signed, None if chain is None else get_string(chain))
-
-
-def get_data(data: bytes) -> bytes | Verdict:
-    """The payload of an nft_data attribute. WireError."""
-    found = attrs(data)
-    if _DATA_VALUE in found:
-        return found[_DATA_VALUE]
-    if _DATA_VERDICT in found:
-        return _get_verdict(found[_DATA_VERDICT])
-    raise WireError("nft data that is neither a value nor a verdict")
-
-
-def _get_value(data: bytes) -> bytes:
-    found = get_data(data)
-    if isinstance(found, Verdict):
-        raise WireError("an nft verdict in place of a value")
-    return found
-
-
 def _put_some(kind: int, number: int) -> bytes:
     return be32(kind, number) if number else b""
 
@@ -316,7 +271,7 @@ def _put_some64(kind: int, number: int) -> bytes:
 
 
 _DATA: Codec = (put_data, get_data)
-_VALUE: Codec = (put_data, _get_value)
+_VALUE: Codec = (put_data, get_value)
 #: Left out when 0, which is what the kernel takes its absence for.
 _SOME: Codec = (_put_some, get_be32)
 _SOME64: Codec = (_put_some64, BE64[1])

@@ -1,0 +1,77 @@
+"""Which modules of weft each hot command imports, in the order in which their imports end.
+
+``python tests/harness/imports.py`` (as root) writes src/weft/hot.py anew; a test compares it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+if __name__ == "__main__":
+    sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
+
+from harness.host import PYTHON, REPO, Host  # noqa: E402  (its place is known only now)
+
+OUT = "/run/imports"
+#: The program as the launcher starts it, but that it writes down each module when its import has ended.
+TRACER = f"""
+import _frozen_importlib_external as machinery, posix, sys
+out = posix.open({OUT!r}, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC, 0o600)
+execute = machinery._LoaderBasics.exec_module
+def exec_module(self, module):
+    execute(self, module)
+    if module.__name__.split(".")[0] == "weft":
+        posix.write(out, module.__name__.encode() + b"\\n")
+machinery._LoaderBasics.exec_module = exec_module
+sys.path.insert(0, {str(REPO / "src")!r})
+posix.environ[b"WEFT_PROGRAM"] = {str(REPO / "weft").encode()!r}
+from weft.frontends.cli.main import entry
+entry()
+"""
+_RUN = "run -d --network blue --name"
+#: Each hot command, and the calls of which the last one counts.
+CALLS = {
+    "run": (f"{_RUN} first -p 127.0.0.1:8001:80", f"{_RUN} second -p 127.0.0.1:8002:80"),
+    "exec": (f"{_RUN} third -- sleep 60", "exec third -- true"),
+    "rm": ("rm -f third",),
+    "finished": (f"{_RUN} fourth -- sleep 60", "finished fourth 1 0"),
+    "ps": ("ps",),
+}
+_HEAD = '''"""What each hot command imports of weft, in the order in which the imports end.
+
+The launcher reads these from one file a command (boot.py). Written by tests/harness/imports.py: an import
+that a hot command gains or loses shows here, and is to be put up with on purpose.
+"""
+
+from __future__ import annotations
+
+HOT: dict[str, tuple[str, ...]] = {
+'''
+
+
+def measured() -> dict[str, tuple[str, ...]]:
+    """The modules of weft by command, read off real calls."""
+    found = {}
+    with Host() as host:
+        host.weft("net", "create", "blue")
+        for command, (*before, last) in CALLS.items():
+            for line in before:
+                host.weft(*line.split())
+            host.run(["rm", "-f", OUT])
+            host.run([*PYTHON, "-c", TRACER, *last.split()])
+            found[command] = tuple(host.read(OUT).split())
+    return found
+
+
+def text(found: dict[str, tuple[str, ...]]) -> str:
+    """The source of hot.py."""
+    parts = [_HEAD]
+    for command, names in found.items():
+        parts += [f'    "{command}": (\n', *[f'        "{name}",\n' for name in names], "    ),\n"]
+    return "".join([*parts, "}\n"])
+
+
+if __name__ == "__main__":
+    (REPO / "src/weft/hot.py").write_text(text(measured()))
