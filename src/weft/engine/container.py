@@ -7,14 +7,13 @@ from weft.core.ipam import pool as ipam
 from weft.core.model.address import Address, parse_address
 from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
 from weft.core.model.names import check_hostname, check_ifname, check_mac, check_name, mark
-from weft.core.model.network import BRIDGE_PORTS, Endpoint, Network, Sandbox
+from weft.core.model.network import BRIDGE_PORTS, DEFAULT, Endpoint, Network, Sandbox
 from weft.core.model.publish import Publish
 from weft.core.model.state import State
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine.network import DEFAULT, ensure_default
 from weft.engine.work import CONTAINER
 
 TYPE_CHECKING = False
@@ -142,6 +141,8 @@ def _network(work: Work, name: str) -> tuple[Network, bool]:
     """The network, and whether it is only planned (a dry run that would make the default one)."""
     if name != DEFAULT:
         return work.store.network(name), False
+    from weft.engine.network import ensure_default
+
     fresh = work.store.find_network(DEFAULT) is None
     return ensure_default(work), fresh and work.dry
 

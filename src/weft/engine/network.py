@@ -7,7 +7,7 @@ from weft.core.ipam import pool as ipam
 from weft.core.model.address import Address, Subnet, parse_address, parse_subnet
 from weft.core.model.errors import BadInput, Conflict, NotOurs, NotYet
 from weft.core.model.names import check_ifname, check_name, mark
-from weft.core.model.network import Network, Pool, derived_bridge
+from weft.core.model.network import DEFAULT, Network, Pool, derived_bridge
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
@@ -19,8 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from weft.core.model.facts import HostFacts
     from weft.engine.work import Work
-
-DEFAULT = "default"
 
 
 class NetworkRequest(Record):

@@ -7,9 +7,6 @@ exists while a publish that covers loopback does; ports published on other addre
 from __future__ import annotations
 
 import errno
-import fcntl
-import posix
-import select
 from _socket import (
     AF_INET,
     AF_UNIX,
@@ -25,15 +22,13 @@ from _socket import (
 )
 from _socket import SocketType as Socket
 from _struct import pack
-from time import monotonic, sleep
+from time import monotonic
 
 from weft.core.model.errors import (
     BadInput,
     Conflict,
-    Exhausted,
     KernelError,
     NotFound,
-    NotOurs,
     NotPermitted,
     WeftError,
     WireError,
@@ -46,13 +41,11 @@ if TYPE_CHECKING:
     Mapping = tuple[str, str, int, str, int]
     Key = tuple[str, str, int]
 
-_SECONDS = 5.0
+SECONDS = 5.0
 _BATCH = 200
 _PACKET = 65536
-_BACKLOG = 4096
 _KINDS = {"tcp": SOCK_STREAM, "udp": SOCK_DGRAM}
-_LOOPBACK = "127.0.0.1"
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+LOOPBACK = "127.0.0.1"
 _TRY_AGAIN = "try again; if it stays so, end that process; the next weft command starts another"
 
 # Classic BPF (bpf(2), linux/filter.h): struct sock_filter is u16 code, u8 jt, u8 jf, u32 k.
@@ -76,17 +69,17 @@ def hold(proto: str, address: str, port: int) -> int:
     Conflict when the port is taken, BadInput when the address is not this host's, NotPermitted without the
     right to bind, KernelError for the rest (bind(2), listen(2), socket(7)).
     """
-    canonical = _checked(proto, address, port)
+    canonical = checked(proto, address, port)
     sock = Socket(AF_INET, _KINDS[proto] | SOCK_CLOEXEC, 0)
     try:
         _take(sock, proto, canonical, port)
     except OSError as refused:
         sock.close()
-        raise _cannot_hold(refused, proto, canonical, port) from refused
+        raise cannot_hold(refused, proto, canonical, port) from refused
     return sock.detach()
 
 
-def _checked(proto: str, address: str, port: int) -> str:
+def checked(proto: str, address: str, port: int) -> str:
     if proto not in _KINDS:
         raise BadInput(f"protocol {proto!a} is not tcp or udp")
     if not 0 < port < 65536:
@@ -120,7 +113,7 @@ def _attach_filter(sock: Socket, program: bytes) -> None:
     sock.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, pack("HP", len(program) // 8, address))
 
 
-def _cannot_hold(refused: OSError, proto: str, address: str, port: int) -> WeftError:
+def cannot_hold(refused: OSError, proto: str, address: str, port: int) -> WeftError:
     port_name = f"port {port}/{proto} on {address}"
     number = refused.errno or 0
     if number == errno.EADDRINUSE:
@@ -171,21 +164,9 @@ class LoopbackClient:
         Conflict when the port is taken or a proxy runs already; NotOurs when its path is no socket. A
         proxy that is given no mapping that covers loopback ends by itself after 30 s.
         """
-        with _Locked(self.run_dir):
-            listener = _listen_tcp(port)
-            try:
-                control = self._bind_control()
-            except BaseException:
-                listener.close()
-                raise
-            try:
-                _spawn(self.launcher, control.fileno(), listener.fileno())
-            except BaseException:
-                posix.unlink(self.path)
-                raise
-            finally:
-                control.close()
-                listener.close()
+        from weft.linux import loopback_start
+
+        loopback_start.start(self.run_dir, self.path, self.launcher, port)
         try:
             self.add(mappings, fds)
         except BaseException:
@@ -198,16 +179,9 @@ class LoopbackClient:
         Ports of ip_local_port_range are passed over, as any program may be given one. Exhausted
         when none is left up to 65535.
         """
-        low, high = _local_ports()
-        for port in range(preferred, 65536):
-            if low <= port <= high:
-                continue
-            try:
-                _listen_tcp(port).close()
-            except Conflict:
-                continue
-            return port
-        raise Exhausted(f"no port from {preferred} to 65535 is free on {_LOOPBACK}")
+        from weft.linux import loopback_start
+
+        return loopback_start.free_port(preferred)
 
     def add(self, mappings: Sequence[Mapping], fds: Sequence[int]) -> None:
         """Lead (proto, host ip, host port) to (target ip, target port); replaces what had the same key.
@@ -257,49 +231,12 @@ class LoopbackClient:
         except NotFound:
             return
 
-    def _bind_control(self) -> Socket:
-        """The control socket, bound and listening; only what nobody listens on any more is replaced."""
-        control = Socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
-        try:
-            posix.fchmod(control.fileno(), 0o600)  # before bind: the path never has another mode
-            try:
-                control.bind(self.path)
-            except OSError as refused:
-                if refused.errno != errno.EADDRINUSE:
-                    raise
-                self._clear_stale()
-                control.bind(self.path)
-            control.listen(64)
-        except OSError as refused:
-            control.close()
-            raise KernelError(f"{self.path}: {refused.strerror}", refused.errno or 0) from refused
-        except BaseException:
-            control.close()
-            raise
-        return control
-
-    def _clear_stale(self) -> None:
-        """Unlink what a killed proxy left. Conflict when it lives, NotOurs when it is no such socket."""
-        if posix.lstat(self.path).st_mode & 0o170000 != 0o140000:
-            raise NotOurs(f"{self.path} is not a socket", "move it away")
-        probe = Socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
-        try:
-            probe.settimeout(_SECONDS)
-            error = probe.connect_ex(self.path)
-        finally:
-            probe.close()
-        if error == errno.EPROTOTYPE:
-            raise NotOurs(f"{self.path} is another program's socket", "move it away")
-        if error != errno.ECONNREFUSED:
-            raise Conflict("a loopback proxy runs already")
-        posix.unlink(self.path)
-
 
 class _Channel:
     """One conversation with the proxy; all of it within 5 s."""
 
     def __init__(self, path: str) -> None:
-        self.deadline = monotonic() + _SECONDS
+        self.deadline = monotonic() + SECONDS
         self.sock = Socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
         try:
             self._arm()
@@ -366,131 +303,3 @@ def _parsed(line: str) -> Mapping:
         return proto, host, int(host_port), target, int(target_port)
     except ValueError:
         raise WireError(f"the loopback proxy answered {line[:60]!a}") from None
-
-
-class _Locked:
-    """One starter at a time: between its bind and its listen a socket looks like a dead proxy's."""
-
-    def __init__(self, run_dir: str) -> None:
-        _make_private(run_dir)
-        self.path = run_dir.rstrip("/") + "/loopback.lock"
-
-    def __enter__(self) -> None:
-        flags = posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW
-        try:
-            self.fd = posix.open(self.path, flags, 0o600)
-        except OSError as refused:
-            raise KernelError(f"{self.path}: {refused.strerror}", refused.errno or 0) from refused
-        deadline = monotonic() + _SECONDS
-        while not self._taken():
-            if monotonic() > deadline:
-                posix.close(self.fd)
-                raise Conflict("another command is starting the loopback proxy", "try again")
-            sleep(0.01)  # flock(2) has no timeout
-
-    def __exit__(self, *_: object) -> None:
-        posix.close(self.fd)
-
-    def _taken(self) -> bool:
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-
-def _make_private(path: str) -> None:
-    """The directory exists and nobody else can put a socket into it."""
-    try:
-        try:
-            posix.mkdir(path, 0o700)
-        except FileExistsError:
-            pass
-        status = posix.lstat(path)
-    except OSError as refused:
-        raise KernelError(f"{path}: {refused.strerror}", refused.errno or 0) from refused
-    if status.st_mode & 0o170000 != 0o040000 or status.st_uid != posix.geteuid() or status.st_mode & 0o022:
-        raise NotPermitted(f"{path} is not a directory that only this user can write to", f"chmod 700 {path}")
-
-
-def _listen_tcp(port: int) -> Socket:
-    _checked("tcp", _LOOPBACK, port)
-    sock = Socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)
-    try:
-        sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-        sock.bind((_LOOPBACK, port))
-        sock.listen(_BACKLOG)
-    except OSError as refused:
-        sock.close()
-        raise _cannot_hold(refused, "tcp", _LOOPBACK, port) from refused
-    return sock
-
-
-def _local_ports() -> tuple[int, int]:
-    """The ports the kernel gives to whoever does not ask for one (ip(7)); an empty range if unknown."""
-    try:
-        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
-            low, high = file.read().split()
-    except OSError:
-        return 1, 0
-    return int(low), int(high)
-
-
-def _spawn(launcher: str, control: int, listener: int) -> None:
-    """Start the proxy as nobody's child: fork(2) twice. KernelError when the launcher cannot be executed."""
-    hears, tells = posix.pipe2(posix.O_CLOEXEC)
-    try:
-        child = posix.fork()
-        if child == 0:
-            _fork_again(launcher, control, listener, tells)
-    finally:
-        posix.close(tells)
-    try:
-        trouble = _heard(hears)
-    finally:
-        posix.close(hears)
-        try:
-            posix.waitpid(child, 0)
-        except ChildProcessError:  # the caller ignores SIGCHLD: reaped already
-            pass
-    if trouble:
-        raise KernelError(f"{launcher} cannot be started: {posix.strerror(trouble)}", trouble)
-
-
-def _heard(hears: int) -> int:
-    """The errno a child reports; 0 at the end of file, which execve(2) brings about."""
-    waiting = select.poll()
-    waiting.register(hears, select.POLLIN)
-    if not waiting.poll(_SECONDS * 1000):
-        return errno.ETIMEDOUT
-    return int(posix.read(hears, 16) or b"0")
-
-
-def _fork_again(launcher: str, control: int, listener: int, tells: int) -> None:
-    """In the child: never returns, whatever happens."""
-    try:
-        posix.setsid()
-        if posix.fork() == 0:
-            _become_proxy(launcher, control, listener, tells)
-    except OSError as refused:
-        posix.write(tells, str(refused.errno).encode())
-    finally:
-        posix._exit(0)
-
-
-def _become_proxy(launcher: str, control: int, listener: int, tells: int) -> None:
-    """In the grandchild: two sockets at 3 and 4, nothing else open, nothing of the caller's environment."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 6) for fd in (control, listener, tells)]
-    posix.chdir("/")
-    null = posix.open("/dev/null", posix.O_RDWR)
-    for standard in (0, 1, 2):
-        posix.dup2(null, standard)
-    posix.dup2(high[0], 3)
-    posix.dup2(high[1], 4)
-    posix.dup2(high[2], 5, False)
-    posix.closerange(6, posix.sysconf("SC_OPEN_MAX"))
-    try:
-        posix.execve(launcher, [launcher, "loopback-serve", "3", "4"], _ENVIRONMENT)
-    except OSError as refused:
-        posix.closerange(3, 5)  # before the parent hears of it: the port is free when start fails
-        posix.write(5, str(refused.errno).encode())

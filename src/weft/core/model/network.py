@@ -7,6 +7,8 @@ from weft.core.model.names import bridge_name, host_ifname, mac_of, mark, object
 from weft.core.model.publish import Publish
 from weft.core.record import Record
 
+#: The network of containers that name none; made when first needed.
+DEFAULT = "default"
 #: The upper 16 bits of the link group of every weft bridge port; the lower are the network's number.
 #: The bridge guard matches on them, so that a port is guarded from its birth.
 PORT_GROUP = 0x77650000
