@@ -21,8 +21,8 @@ HERE = "/proc/thread-self/ns/net"
 
 
 def path(name: str) -> str:
-    """Where a namespace of this name is mounted."""
-    return f"{NETNS_DIR}/{name}"
+    """Where a namespace of this name is mounted; a path stays what it is."""
+    return name if name.startswith("/") else f"{NETNS_DIR}/{name}"
 
 
 def prepare() -> None:

@@ -69,9 +69,16 @@ ADDED = st.one_of(
     PORTS.map(proxy_element),
 )
 NUMBERS = st.integers(1, (1 << 31) - 1)
+#: A namespace by name, or by its path, which may hold anything but a NUL.
+FAR = NAMES | PRINTABLE.map(lambda text: f"/proc/{text}/ns/net")
+PLACES = st.just("") | FAR
+#: A name that the kernel takes, however hostile: link rm must be able to delete it.
+HOSTILE = st.text(
+    st.characters(codec="utf-8", exclude_characters="\0/ \t\n\v\f\r:\x85\xa0"), min_size=1, max_size=5
+)
 
 STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
-    address.AddressAdd: st.builds(address.AddressAdd, IFNAMES, ADDRESSES, PREFIXES, st.just("") | NAMES),
+    address.AddressAdd: st.builds(address.AddressAdd, IFNAMES, ADDRESSES, PREFIXES, PLACES),
     file.HostsFile: st.builds(file.HostsFile, PATHS),
     file.HostsFileDel: st.builds(file.HostsFileDel, PATHS),
     file.HostsAdd: st.builds(
@@ -80,7 +87,16 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     file.HostsDel: st.builds(
         file.HostsDel, PATHS, st.lists(ADDRESSES.map(str), min_size=1, max_size=4).map(tuple)
     ),
-    link.BridgeAdd: st.builds(link.BridgeAdd, IFNAMES, MACS, st.integers(68, 65535), MARKS, PRINTABLE),
+    link.BridgeAdd: st.builds(
+        link.BridgeAdd, IFNAMES, MACS, st.integers(68, 65535), MARKS, PRINTABLE, st.booleans(), PLACES
+    ),
+    link.VethPairAdd: st.builds(
+        link.VethPairAdd,
+        *(IFNAMES, MACS, IFNAMES, MACS, FAR, MARKS, PRINTABLE, PLACES),
+        st.just("") | IFNAMES,
+    ),
+    link.LinkMark: st.builds(link.LinkMark, IFNAMES, MARKS, PRINTABLE, PLACES),
+    link.LinkRemove: st.builds(link.LinkRemove, HOSTILE, PLACES),
     link.VethAdd: st.builds(
         link.VethAdd,
         IFNAMES,
@@ -94,8 +110,8 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         MARKS,
         PRINTABLE,
     ),
-    link.LinkUp: st.builds(link.LinkUp, IFNAMES, st.just("") | NAMES),
-    link.LinkDel: st.builds(link.LinkDel, IFNAMES, MARKS),
+    link.LinkUp: st.builds(link.LinkUp, IFNAMES, PLACES),
+    link.LinkDel: st.builds(link.LinkDel, IFNAMES, MARKS, PLACES),
     link.LinkGroupDel: st.builds(link.LinkGroupDel, NUMBERS),
     loopback.LoopbackStart: st.builds(loopback.LoopbackStart, PORTS),
     loopback.LoopbackStop: st.just(loopback.LoopbackStop()),
@@ -103,7 +119,8 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         loopback.LoopbackAdd, PROTOS, ADDRESSES.map(str), PORTS, ADDRESSES.map(str), PORTS
     ),
     loopback.LoopbackDel: st.builds(loopback.LoopbackDel, PROTOS, ADDRESSES.map(str), PORTS),
-    netns.NetnsAdd: st.builds(netns.NetnsAdd, NAMES),
+    netns.NetnsAdd: st.builds(netns.NetnsAdd, NAMES, st.booleans()),
+    netns.NetnsAttach: st.builds(netns.NetnsAttach, NAMES, FAR),
     netns.NetnsDel: st.builds(netns.NetnsDel, NAMES),
     netns.NetnsEnd: st.builds(netns.NetnsEnd, NAMES),
     netns.Sysctl: st.builds(

@@ -20,7 +20,10 @@ def _broadcast(address: Address, prefix: int) -> bytes | None:
 
 
 class AddressAdd(Op):
-    """Gives an interface an address; the connected route comes with it."""
+    """Gives an interface an address; the connected route comes with it.
+
+    An IPv6 address is not probed for duplicates: whoever assigns it knows, and DAD takes 1.3 s (RFC 4862).
+    """
 
     ifname: str
     address: Address
@@ -34,6 +37,7 @@ class AddressAdd(Op):
 
     def shell(self) -> tuple[str, ...]:
         brd = " brd +" if _broadcast(self.address, self.prefix) else ""
+        brd = " nodad" if self.address.version == 6 else brd
         words = f"addr add {self.address}/{self.prefix}{brd} dev {quote(self.ifname)}"
         return (inside(self.netns, words),)
 
@@ -43,6 +47,7 @@ class AddressAdd(Op):
             address=self.address.packed,
             prefixlen=self.prefix,
             broadcast=_broadcast(self.address, self.prefix),
+            flags=rt.IFA_F_NODAD if self.address.version == 6 else 0,
         )
         return (rt.new_address(address),)
 

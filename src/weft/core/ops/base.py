@@ -46,14 +46,15 @@ class Op(Record):
     """One step of a plan.
 
     ``kind`` tells the hands which tool it takes: ``rtnl`` and ``nft`` are messages, the rest are
-    calls that linux/execute knows by the operation's class. ``netns`` is "" for the host's own.
+    calls that linux/execute knows by the operation's class. ``netns`` is "" for the host's own, a name
+    under /run/netns, or the path of any network namespace, which begins with a slash.
     """
 
     kind = "call"
 
     @property
     def netns(self) -> str:
-        """The named namespace it acts in; "" is the host's own."""
+        """The namespace it acts in, by name or path; "" is the host's own."""
         return ""
 
     def describe(self) -> str:
@@ -74,5 +75,7 @@ class Op(Record):
 
 
 def inside(netns: str, words: str) -> str:
-    """An ``ip`` command line for the host (netns "") or for a named namespace."""
+    """An ``ip`` command line for the host (netns ""), for a named namespace, or for one by its path."""
+    if netns.startswith("/"):
+        return f"nsenter --net={quote(netns)} ip {words}"  # ``ip -n`` takes names only
     return f"ip -n {quote(netns)} {words}" if netns else f"ip {words}"

@@ -16,29 +16,33 @@ _NO_IPV6_ADDRESS = 1
 
 
 class BridgeAdd(Op):
-    """A bridge, down, with its mark. STP is off and there is no forward delay, so ports work at once."""
+    """A bridge, down, with its mark. Without STP there is no forward delay, so that ports work at once;
+    with it the kernel's own delay of 15 s stays, as loops are what it is for."""
 
     ifname: str
     mac: str
     mtu: int
     mark: str
     alias: str
+    stp: bool = False
+    netns: str = ""
     kind = "rtnl"
 
     def describe(self) -> str:
-        return f"make the bridge {self.ifname}"
+        return f"make the bridge {self.ifname}" + (f" in {self.netns}" if self.netns else "")
 
     def shell(self) -> tuple[str, ...]:
-        name = quote(self.ifname)
+        name, options = quote(self.ifname), "stp_state 1" if self.stp else "stp_state 0 forward_delay 0"
         return (
-            f"ip link add name {name} mtu {self.mtu} address {self.mac} "
-            "type bridge stp_state 0 forward_delay 0",
-            f"ip link property add dev {name} altname {self.mark}",
-            f"ip link set dev {name} alias {quote(self.alias)}",
+            inside(
+                self.netns, f"link add name {name} mtu {self.mtu} address {self.mac} type bridge {options}"
+            ),
+            inside(self.netns, f"link property add dev {name} altname {self.mark}"),
+            inside(self.netns, f"link set dev {name} alias {quote(self.alias)}"),
         )
 
     def encode(self, names: Names) -> tuple[Message, ...]:
-        bridge = rt.Bridge(stp_state=0, forward_delay=0)
+        bridge = rt.Bridge(stp_state=1) if self.stp else rt.Bridge(stp_state=0, forward_delay=0)
         link = rt.Link(
             ifname=self.ifname, mac=mac_bytes(self.mac), mtu=self.mtu, kind="bridge", bridge=bridge
         )
@@ -49,7 +53,7 @@ class BridgeAdd(Op):
         )
 
     def undo(self) -> Op:
-        return LinkDel(self.ifname, self.mark)
+        return LinkDel(self.ifname, self.mark, self.netns)
 
 
 class VethAdd(Op):
@@ -120,6 +124,94 @@ class VethAdd(Op):
         return LinkDel(self.ifname, self.mark)
 
 
+class VethPairAdd(Op):
+    """A veth pair between two namespaces: the first end up, in a bridge if ``master`` is given, the peer
+    born in its own namespace under its final name. Both carry the mark.
+
+    ``peer_netns`` is never the host: an end there comes first.
+    """
+
+    ifname: str
+    mac: str
+    peer: str
+    peer_mac: str
+    peer_netns: str
+    mark: str
+    alias: str
+    netns: str = ""
+    master: str = ""
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        first = f"{self.netns}:{self.ifname}" if self.netns else self.ifname
+        port = f" in {self.master}" if self.master else ""
+        return f"lay a wire from {first}{port} to {self.peer_netns}:{self.peer}"
+
+    def shell(self) -> tuple[str, ...]:
+        name, queues = quote(self.ifname), "numtxqueues 1 numrxqueues 1"
+        master = f" master {quote(self.master)}" if self.master else ""
+        return (
+            inside(
+                self.netns,
+                f"link add name {name} up address {self.mac} {queues}{master} "
+                f"type veth peer name {quote(self.peer)} netns {quote(self.peer_netns)} "
+                f"address {self.peer_mac} {queues}",
+            ),
+            inside(self.netns, f"link property add dev {name} altname {self.mark}"),
+            inside(self.netns, f"link set dev {name} alias {quote(self.alias)}"),
+        )
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        one = {"num_tx_queues": 1, "num_rx_queues": 1}
+        fd = names.netns(self.peer_netns)
+        peer = rt.Link(ifname=self.peer, mac=mac_bytes(self.peer_mac), netns_fd=fd, **one)
+        link = rt.Link(
+            flags=rt.IFF_UP,
+            change=rt.IFF_UP,
+            ifname=self.ifname,
+            mac=mac_bytes(self.mac),
+            master=names.index(self.master) if self.master else None,
+            kind="veth",
+            peer=peer,
+            **one,
+        )
+        return (
+            rt.new_link(link),
+            rt.add_altname(self.ifname, self.mark),
+            rt.set_link(rt.Link(ifname=self.ifname, alias=self.alias)),
+        )
+
+    def undo(self) -> Op:
+        return LinkDel(self.ifname, self.mark, self.netns)
+
+
+class LinkMark(Op):
+    """Marks the far end of a wire. It goes with the wire."""
+
+    ifname: str
+    mark: str
+    alias: str
+    netns: str = ""
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"mark {self.ifname}" + (f" in {self.netns}" if self.netns else "")
+
+    def shell(self) -> tuple[str, ...]:
+        name = quote(self.ifname)
+        return (
+            inside(self.netns, f"link property add dev {name} altname {self.mark}"),
+            inside(self.netns, f"link set dev {name} alias {quote(self.alias)}"),
+        )
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        alias = rt.set_link(rt.Link(ifname=self.ifname, alias=self.alias))
+        return rt.add_altname(self.ifname, self.mark), alias
+
+    def undo(self) -> Final:
+        return VANISHES
+
+
 class LinkUp(Op):
     """Sets a link up."""
 
@@ -145,17 +237,39 @@ class LinkDel(Op):
 
     ifname: str
     mark: str
+    netns: str = ""
     kind = "rtnl"
 
     def describe(self) -> str:
-        return f"delete the link {self.ifname}"
+        return f"delete the link {self.ifname}" + (f" in {self.netns}" if self.netns else "")
 
     def shell(self) -> tuple[str, ...]:
         # Gone meanwhile is as good: its namespace may have been dying.
-        return (f"ip link del dev {self.mark} || true",)
+        return (inside(self.netns, f"link del dev {self.mark} || true"),)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
         return (rt.del_link(name=self.mark),)
+
+    def undo(self) -> Final:
+        return Final("a deleted link is gone")
+
+
+class LinkRemove(Op):
+    """Deletes a link by its name, whoever made it and whatever is in its name: a user asked for just that."""
+
+    ifname: str
+    netns: str = ""
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        where = f" in {self.netns}" if self.netns else ""
+        return f"remove the link {self.ifname if self.ifname.isprintable() else ascii(self.ifname)}{where}"
+
+    def shell(self) -> tuple[str, ...]:
+        return (inside(self.netns, f"link del dev {quote(self.ifname)}"),)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.del_link(name=self.ifname),)
 
     def undo(self) -> Final:
         return Final("a deleted link is gone")

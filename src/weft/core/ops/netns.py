@@ -5,16 +5,18 @@ from __future__ import annotations
 from weft.core.ops.base import VANISHES, Final, Op, quote
 
 ETC_NETNS = "/etc/netns"
+_IPV6_OFF = "net/ipv6/conf/all/disable_ipv6=1"
 
 
 class NetnsAdd(Op):
-    """A new network namespace under /run/netns with IPv6 off and ``lo`` up.
+    """A new network namespace under /run/netns, for a container or, ``plain``, as ``ip netns add`` makes it.
 
-    IPv6 is off before the first link comes: a container of an IPv4 network must not take a router
-    advertisement (CVE-2020-13401), and DAD and MLD of 1000 containers flood each other.
+    A container's has IPv6 off before the first link comes: a container of an IPv4 network must not take a
+    router advertisement (CVE-2020-13401), and DAD and MLD of 1000 containers flood each other.
     """
 
     name: str
+    plain: bool = False
     kind = "netns"
 
     def describe(self) -> str:
@@ -22,10 +24,27 @@ class NetnsAdd(Op):
 
     def shell(self) -> tuple[str, ...]:
         name = quote(self.name)
-        return (
-            f"ip netns add {name}",
-            f"ip netns exec {name} sysctl -qw net/ipv6/conf/all/disable_ipv6=1",
-        )
+        add = f"ip netns add {name}"
+        return (add,) if self.plain else (add, f"ip netns exec {name} sysctl -qw {_IPV6_OFF}")
+
+    def undo(self) -> Op:
+        return NetnsDel(self.name)
+
+
+class NetnsAttach(Op):
+    """Gives a network namespace that exists a name under /run/netns (``ip netns attach``)."""
+
+    name: str
+    source: str
+    kind = "netns"
+
+    def describe(self) -> str:
+        return f"name the network namespace {self.source} {self.name}"
+
+    def shell(self) -> tuple[str, ...]:
+        # It takes a pid: the shell's own, once that is inside, serves for every path.
+        inner = quote('exec ip netns attach "$0" $$')
+        return (f"nsenter --net={quote(self.source)} sh -c {inner} {quote(self.name)}",)
 
     def undo(self) -> Op:
         return NetnsDel(self.name)
