@@ -24,12 +24,38 @@ _RUNS = ("run", "exec")
 
 def out(text: str) -> None:
     """Data, to stdout."""
-    put(sys.stdout, text + "\n")
+    put(text + "\n")
 
 
-def put(file: TextIO, text: str) -> None:
-    """Writes what may hold anybody's words: as they are into a file or pipe, harmless to a terminal."""
-    file.write(safe(text, "\n\t") if file.isatty() else text)
+def put(data: str | bytes) -> None:
+    """The same without a newline, or bytes as they are. WeftError when stdout takes no more."""
+    try:
+        if isinstance(data, bytes):
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+        else:
+            sys.stdout.write(_shown(sys.stdout, data))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _full(error) from None
+
+
+def _full(error: OSError) -> WeftError:
+    return WeftError(f"cannot write to stdout: {error.strerror}")
+
+
+def _shown(file: TextIO, text: str) -> str:
+    """What may hold anybody's words: as they are for a file or pipe, harmless to a terminal."""
+    return safe(text, "\n\t") if file.isatty() else text
+
+
+def show(text: str, dry: bool) -> None:
+    """Commands that a step equals: a dry run's are the data, others go beside it."""
+    if dry:
+        put(text)
+    else:
+        _tell(_shown(sys.stderr, text))
 
 
 def _tell(text: str) -> None:
@@ -75,23 +101,23 @@ def _remark(text: str) -> None:
 
 
 class Printer:
-    """Prints each step as commands: a dry run's are the data, others go beside it."""
+    """Prints each step as the commands that it equals."""
 
-    __slots__ = ("_file", "_program", "_root")
+    __slots__ = ("_dry", "_program", "_root")
 
     def __init__(self, dry: bool, root: str = "") -> None:
         from weft.core.emit.shell import HEAD
         from weft.wiring import Places, launcher
 
-        self._file = sys.stdout if dry else sys.stderr
+        self._dry = dry
         self._program = launcher()
         self._root = Places(root).root
-        self._file.write(HEAD)
+        show(HEAD, dry)
 
     def __call__(self, op: Op) -> None:
         from weft.core.emit.shell import lines
 
-        put(self._file, "".join([f"{line}\n" for line in lines(op, self._program, self._root)]))
+        show("".join([f"{line}\n" for line in lines(op, self._program, self._root)]), self._dry)
 
 
 def _fail(error: WeftError, as_json: bool) -> None:
@@ -140,17 +166,24 @@ def _unknown(command: str, rest: Sequence[str], args: Args) -> int:
     raise BadInput(f"no command {word!a}", "`weft --help` lists the commands")
 
 
+def _wants_json(argv: Sequence[str], args: Args) -> bool:
+    """Whether errors are to be JSON: those of parsing too, but not for the sake of a container's command."""
+    if args.tail:
+        return args.one("format") == "json"
+    return any(a == "--format=json" or argv[i : i + 2] == ["--format", "json"] for i, a in enumerate(argv))
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs one command line (without the program's name); its exit status. Never a traceback."""
     args = arguments.Args("")
     command = ""
-    # Known before parsing, so that errors of parsing are written as asked for too.
-    as_json = any(a == "--format=json" or argv[i : i + 2] == ["--format", "json"] for i, a in enumerate(argv))
     try:
         command, rest, args = arguments.find_command(argv)
-        return _dispatch(argv, args, command, rest)
+        status = _dispatch(argv, args, command, rest)
+        put(b"")  # what is not written yet
+        return status
     except WeftError as error:
-        _fail(error, as_json)
+        _fail(error, _wants_json(argv, args))
         return 125 if error.status == 1 and command in _RUNS else error.status
     except KeyboardInterrupt:
         return 130
@@ -162,7 +195,9 @@ def main(argv: Sequence[str]) -> int:
         if os.environ.get("WEFT_DEBUG"):
             raise
         what = f"internal error: {type(error).__name__}: {error}"
-        _fail(WeftError(what, "please report it; WEFT_DEBUG=1 shows where it happened"), as_json)
+        _fail(
+            WeftError(what, "please report it; WEFT_DEBUG=1 shows where it happened"), _wants_json(argv, args)
+        )
         return 125 if command in _RUNS else 1
 
 
@@ -184,15 +219,9 @@ def entry() -> None:
     # Words that are not UTF-8 go out as they came in; without this they would be an error in most locales.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     status = main(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        status = status or 141
-    except OSError as error:
-        _fail(WeftError(f"cannot write to stdout: {error.strerror}"), False)
-        status = status or 1
-    try:
-        sys.stderr.flush()
-    except OSError:
-        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            pass  # of stdout it has been said
     os._exit(status)

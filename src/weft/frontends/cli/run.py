@@ -9,7 +9,7 @@ from weft.core.model.errors import BadInput, NotYet
 from weft.core.model.publish import parse_publish
 from weft.engine import container
 from weft.engine.container import RunRequest
-from weft.frontends.cli.main import out, work_for
+from weft.frontends.cli.main import out, show, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def run(args: Args) -> int:
         out(launch.shell())
         return 0
     if work.step is not None:
-        sys.stderr.write(launch.shell() + "\n")
+        show(launch.shell() + "\n", dry=False)
     if detach:
         _tell(work, found, wish.name, args.on("quiet"))
         return 0
@@ -159,7 +159,7 @@ def execute(args: Args) -> int:
         out(place.shell())
         return 0
     if work.step is not None:
-        sys.stderr.write(place.shell() + "\n")
+        show(place.shell() + "\n", dry=False)
     sys.stdout.flush()
     work.machine.become(place.launch, place.pid, place.started)
     return 125

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from weft.core.model.errors import BadInput, NotFound
 from weft.engine import inspect as engine
 from weft.engine.removal import reap
-from weft.frontends.cli.main import out, safe, work_for
+from weft.frontends.cli.main import out, put, safe, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,9 +164,8 @@ def logs(args: Args) -> int:
         raise NotFound(
             f"container {sandbox.name} has no log", "only a detached command (`weft run -d ... CMD`) has one"
         ) from None
-    sys.stdout.flush()
     while chunk := os.read(fd, 1 << 16):
-        os.write(1, chunk)
+        put(chunk)
     os.close(fd)
     return 0
 
