@@ -133,10 +133,12 @@ def _fail(error: WeftError, as_json: bool) -> None:
 
 def _dispatch(argv: Sequence[str], args: Args, command: str, rest: Sequence[str]) -> int:
     if not command:
+        if argv and not args.on("help"):
+            raise BadInput("no command is given", "`weft --help` lists the commands")
         from weft.frontends.cli.words import overview
 
         out(overview())
-        return 0 if args.on("help") or not argv else 2
+        return 0
     if command not in spec.COMMANDS and command not in spec.HIDDEN:
         return _unknown(command, rest, args)
     arguments.parse(command, rest, args)
@@ -157,11 +159,13 @@ def _dispatch(argv: Sequence[str], args: Args, command: str, rest: Sequence[str]
 def _unknown(command: str, rest: Sequence[str], args: Args) -> int:
     group = [name for name in (*spec.COMMANDS, *spec.NOT_YET) if name.startswith(f"{command} ")]
     asked = args.on("help") or (bool(rest) and rest[0] in ("--help", "-h"))
-    if group and (asked or not rest):
+    if group and asked:
         from weft.frontends.cli.words import overview
 
         out(overview(command))
-        return 0 if asked else 2
+        return 0
+    if group and not rest:
+        raise BadInput(f"`weft {command}` needs a command", f"`weft {command} --help` lists them")
     word = f"{command} {rest[0]}" if group and rest else command
     raise BadInput(f"no command {word!a}", "`weft --help` lists the commands")
 
