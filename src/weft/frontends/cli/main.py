@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from weft.core.ops.base import Op
     from weft.engine.work import Work
     from weft.frontends.cli.args import Args
+    from weft.frontends.cli.spec import Flag
 
 #: Commands whose own failures must not look like the command's.
 _RUNS = ("run", "exec")
@@ -147,13 +148,23 @@ def _dispatch(argv: Sequence[str], args: Args, command: str, rest: Sequence[str]
 
         out(usage(command))
         return 0
-    if args.one("format", "table") not in ("table", "json", "text"):
-        raise BadInput(f"--format takes table or json, not {args.one('format')!a}")
-    target = (spec.COMMANDS.get(command) or spec.HIDDEN[command])[2]
+    _, flags, target, *_ = spec.COMMANDS.get(command) or spec.HIDDEN[command]
+    _check(command, flags, args)
     module, _, function = target.partition(":")
     # __import__ rather than importlib: that package costs 2 ms under -S.
     room = __import__(f"weft.frontends.cli.{module}", fromlist=[function])
     return int(getattr(room, function)(args))
+
+
+def _check(command: str, flags: Sequence[Flag], args: Args) -> None:
+    """The flags that all commands share, where they mean nothing: refused rather than ignored."""
+    forms = [f[1] for f in (*flags, *spec.GLOBAL) if f[0] == "--format"]
+    if args.one("format", "table") not in "|".join(forms).split("|"):
+        raise BadInput(f"--format takes {forms[0]}, not {args.one('format')!a}")
+    if args.many("root") == ("",):
+        raise BadInput("--root needs a directory, not ''")
+    if args.many("filter") and command.rpartition(" ")[2] not in ("ls", "ps", "inspect"):
+        raise BadInput(f"`weft {command}` has no --filter", "every ls, ps and inspect has")
 
 
 def _unknown(command: str, rest: Sequence[str], args: Args) -> int:

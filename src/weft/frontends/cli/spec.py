@@ -154,7 +154,10 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     ),
     "map": (
         "",
-        (("--out", "!FILE", "write to a file"),),
+        (
+            ("--format", "text|svg|dot|mermaid|json", "how it is drawn (only text so far)"),
+            ("--out", "!FILE", "write to a file"),
+        ),
         "show:draw",
         "draw networks and containers",
         "weft map",
