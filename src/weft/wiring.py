@@ -34,7 +34,10 @@ class Places:
 
     def __init__(self, root: str = "") -> None:
         root = root or os.environ.get("WEFT_ROOT", "")
-        self.root = base = os.path.realpath(root) if root else ""
+        try:
+            self.root = base = os.path.realpath(root) if root else ""
+        except FileNotFoundError:
+            raise StoreError(f"the directory that --root {root} starts from does not exist any more") from None
         self.state = f"{base}/state" if base else STATE_DIR
         self.run = f"{base}/run" if base else RUN_DIR
 

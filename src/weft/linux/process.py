@@ -35,6 +35,8 @@ def find_command(argv: Sequence[str], path: str, cwd: str) -> None:
     name = argv[0]
     places = [os.path.join(cwd, name)] if "/" in name else [f"{d or '.'}/{name}" for d in path.split(":")]
     found = [p for p in places if os.path.isfile(p)]
+    if "/" in name and os.path.isdir(places[0]):
+        raise CommandNotExecutable(f"command {name!a} is a directory")
     if not found:
         raise CommandNotFound(f"command {name!a} is not found", "check its spelling, and PATH")
     if not any(os.access(p, os.X_OK) for p in found):

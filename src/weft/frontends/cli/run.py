@@ -84,7 +84,10 @@ def environment(args: Args) -> tuple[tuple[str, str], ...]:
 
 def directory(args: Args) -> str:
     """The working directory: -w, else the caller's."""
-    wanted = os.path.abspath(args.one("workdir") or os.getcwd())
+    try:
+        wanted = os.path.abspath(args.one("workdir") or os.curdir)
+    except FileNotFoundError:
+        raise BadInput("the current directory does not exist any more", "give one with --workdir") from None
     if not os.path.isdir(wanted):
         raise BadInput(f"working directory {wanted!a} does not exist")
     return wanted
