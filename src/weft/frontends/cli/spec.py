@@ -172,10 +172,11 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     "version": ("", (), "words:version", "weft's version", "weft version"),
 }
 
-#: Called by weft itself and by printed plans; not part of the contract.
+#: Called by weft itself, by printed plans and by its developers; not part of the contract.
 HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     "loopback": ("WORD...", (), "loopback:control", "talk to the loopback proxy", "weft loopback list"),
     "finished": ("WORD...", (), "run:finished", "what a monitor becomes when its command has ended", ""),
+    "reference": ("", (), "words:page", "docs/reference.md", "weft reference > docs/reference.md"),
     "loopback-serve": ("FD...", (), "loopback:serve", "the loopback proxy itself", ""),
 }
 
