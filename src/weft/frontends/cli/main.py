@@ -51,14 +51,6 @@ def _shown(file: TextIO, text: str) -> str:
     return safe(text, "\n\t") if file.isatty() else text
 
 
-def show(text: str, dry: bool) -> None:
-    """Commands that a step equals: a dry run's are the data, others go beside it."""
-    if dry:
-        put(text)
-    else:
-        _tell(_shown(sys.stderr, text))
-
-
 def _tell(text: str) -> None:
     """To stderr; that nobody can read it (closed, a full disk) changes nothing about the work."""
     try:
@@ -102,23 +94,37 @@ def _remark(text: str) -> None:
 
 
 class Printer:
-    """Prints each step as the commands that it equals."""
+    """Prints each step as the commands that it equals: a dry run's are the data, others go beside it."""
 
-    __slots__ = ("_dry", "_program", "_root")
+    __slots__ = ("_dry", "_head", "_program", "_root")
 
     def __init__(self, dry: bool, root: str = "") -> None:
         from weft.core.emit.shell import HEAD
         from weft.wiring import Places, launcher
 
         self._dry = dry
+        self._head = HEAD
         self._program = launcher()
         self._root = Places(root).root
-        show(HEAD, dry)
 
     def __call__(self, op: Op) -> None:
         from weft.core.emit.shell import lines
 
-        show("".join([f"{line}\n" for line in lines(op, self._program, self._root)]), self._dry)
+        self.write("".join([f"{line}\n" for line in lines(op, self._program, self._root)]))
+
+    def write(self, text: str) -> None:
+        """Commands that no operation of a plan stands for. The first that is printed makes it a script."""
+        text, self._head = self._head + text, ""
+        if self._dry:
+            put(text)
+        else:
+            _tell(_shown(sys.stderr, text))
+
+
+def show(work: Work, commands: str) -> None:
+    """Prints the commands that a step beside the plan equals, where commands are printed."""
+    if isinstance(work.step, Printer):
+        work.step.write(commands + "\n")
 
 
 def _fail(error: WeftError, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from weft.core.model.errors import BadInput, NotYet
 from weft.core.model.publish import parse_publish
@@ -106,11 +105,9 @@ def run(args: Args) -> int:
 
     detach = args.on("detach")
     found, launch, child = engine.run(work, wish, environment(args), directory(args), detach)
+    show(work, launch.shell())
     if child is None:
-        out(launch.shell())
         return 0
-    if work.step is not None:
-        show(launch.shell() + "\n", dry=False)
     if detach:
         _tell(work, found, wish.name, args.on("quiet"))
         return 0
@@ -158,11 +155,8 @@ def execute(args: Args) -> int:
     work = work_for(args)
     launch = Launch("", "", "", "", tuple(args.tail), env, cwd)
     place = enter(work, args.words[0], launch)
+    show(work, place.shell())
     if work.dry:
-        out(place.shell())
         return 0
-    if work.step is not None:
-        show(place.shell() + "\n", dry=False)
-    sys.stdout.flush()
     work.machine.become(place.launch, place.pid, place.started)
     return 125

@@ -84,6 +84,21 @@ def _zsh() -> str:
     return "#compdef weft\nautoload -U +X bashcompinit && bashcompinit\n" + _bash()
 
 
+#: What follows a command in fish: (condition, words).
+_FISH = (
+    (
+        "__fish_seen_subcommand_from exec inspect logs port rm; and not __fish_seen_subcommand_from net",
+        "(weft ps -a -q 2>/dev/null)",
+    ),
+    (
+        "__fish_seen_subcommand_from net; and __fish_seen_subcommand_from inspect rm",
+        "(weft net ls -q 2>/dev/null)",
+    ),
+    ("__fish_seen_subcommand_from completion", "bash zsh fish"),
+    ("__fish_use_subcommand", "net"),
+)
+
+
 def _fish() -> str:
     lines = []
     for name, (_, flags, _, said, _) in spec.COMMANDS.items():
@@ -93,7 +108,7 @@ def _fish() -> str:
         lines.append(f"complete -c weft -f -n '{seen}' -a {verb} -d '{said}'")
         for flag in _long(flags):
             lines.append(f"complete -c weft -n '__fish_seen_subcommand_from {verb}' -l {flag[2:]}")
-    lines += ["complete -c weft -f -n __fish_use_subcommand -a net -d 'networks'"]
+    lines += [f"complete -c weft -f -n '{seen}' -a '{found}'" for seen, found in _FISH]
     lines += [f"complete -c weft -l {flag[2:]}" for flag in _long(spec.GLOBAL)]
     return "\n".join(lines)
 
