@@ -11,7 +11,7 @@ from weft.frontends.cli import spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
     from weft.core.ops.base import Op
@@ -121,10 +121,10 @@ class Printer:
             _tell(_shown(sys.stderr, text))
 
 
-def show(work: Work, commands: str) -> None:
+def show(work: Work, commands: Callable[[], str]) -> None:
     """Prints the commands that a step beside the plan equals, where commands are printed."""
     if isinstance(work.step, Printer):
-        work.step.write(commands + "\n")
+        work.step.write(commands() + "\n")
 
 
 def _fail(error: WeftError, as_json: bool) -> None:

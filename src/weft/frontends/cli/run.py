@@ -105,7 +105,7 @@ def run(args: Args) -> int:
 
     detach = args.on("detach")
     found, launch, child = engine.run(work, wish, environment(args), directory(args), detach)
-    show(work, launch.shell())
+    show(work, launch.shell)
     if child is None:
         return 0
     if detach:
@@ -155,7 +155,7 @@ def execute(args: Args) -> int:
     work = work_for(args)
     launch = Launch("", "", "", "", tuple(args.tail), env, cwd)
     place = enter(work, args.words[0], launch)
-    show(work, place.shell())
+    show(work, place.shell)
     if work.dry:
         return 0
     work.machine.become(place.launch, place.pid, place.started)
