@@ -72,10 +72,12 @@ class Finder:
         try:
             found = _posix.stat(source)
             fd = _posix.open(cached, _posix.O_RDONLY | _posix.O_CLOEXEC)
+            try:
+                data = _posix.read(fd, _LARGEST)
+            finally:
+                _posix.close(fd)
         except OSError:
             return None
-        data = _posix.read(fd, _LARGEST)
-        _posix.close(fd)
         if len(data) == _LARGEST or data[:16] != _HEAD + _word(int(found.st_mtime)) + _word(found.st_size):
             return None
         loader: Any = _Loader(loads(memoryview(data)[16:]))

@@ -223,12 +223,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _open_standard_streams() -> None:
-    """What the caller closed (``2>&-``) is the null device: no kernel object may get its number."""
+    """What the caller closed (``2>&-``) is the null device: no kernel object may get its number.
+
+    That of a command which is run either: it inherits them.
+    """
     if sys.stdin and sys.stdout and sys.stderr:
         return
-    fd = 0
-    while fd < 3:
-        fd = os.open(os.devnull, os.O_RDWR)
+    while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(fd, True)
     os.close(fd)
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
