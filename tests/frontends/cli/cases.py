@@ -1,7 +1,7 @@
 """What weft refuses, case by case: the command line, its exit status, words of the message.
 
-``NAMES`` are told to a machine that has never seen weft, the groups to one with these networks and
-containers (``test_bad_input.py`` makes it); after each nothing may have changed.
+``NAMES`` and ``FLAGS`` are refused before anything is looked at or touched; the groups are told to a machine
+with these networks and containers (``test_bad_input.py`` makes it). After each nothing may have changed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ def _all(status: int, says: str, *commands: str) -> tuple[Case, ...]:
     return tuple(Case(command, status, says) for command in commands)
 
 
-#: Refused before anything is touched.
 NAMES = (
     *_all(
         2,
@@ -327,6 +326,9 @@ COMMANDS = (
     Case("run --network blue -e =v -- true", 2, "--env '=v' is not KEY=VALUE"),
     Case("exec -e '' web true", 2, "--env '' is not KEY=VALUE"),
     Case("exec web", 2, "needs a command"),
+    Case("map --format svg", 5, "--format svg of `weft map` is not built yet"),
+    Case("ps --filter name", 2, "is not KEY=VALUE of a known key"),
+    Case("net ls --filter colour=blue", 2, "is not KEY=VALUE of a known key"),
 )
 
 FLAGS = (
@@ -352,12 +354,9 @@ FLAGS = (
     Case("ps --all=maybe", 2, "takes true or false"),
     Case("ps --format yaml", 2, "--format takes table|json"),
     Case("map --format yaml", 2, "--format takes text|"),
-    Case("map --format svg", 5, "--format svg of `weft map` is not built yet"),
     Case("net create x --show steps", 2, "--show takes `commands`"),
     Case("--root= ps", 2, "--root needs a directory"),
     Case("rm --filter name=web web", 2, "`weft rm` has no --filter"),
-    Case("ps --filter name", 2, "is not KEY=VALUE of a known key"),
-    Case("net ls --filter colour=blue", 2, "is not KEY=VALUE of a known key"),
     Case("completion tcsh", 2, "no completion for 'tcsh'"),
     *_all(2, "needs NAME", "net create", "net rm", "net inspect"),
     *_all(2, "needs C", "rm", "inspect", "logs", "port", "exec"),
@@ -389,5 +388,4 @@ GROUPS = {
     "ports": PORTS,
     "objects": OBJECTS,
     "commands": COMMANDS,
-    "flags": FLAGS,
 }

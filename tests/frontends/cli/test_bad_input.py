@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from frontends.cli.cases import FOREIGN, GROUPS, LISTENERS, NAMES, SCENE, Case
+from frontends.cli.cases import FLAGS, FOREIGN, GROUPS, LISTENERS, NAMES, SCENE, Case
 from harness import REPO, Host, differences, settle, snapshot
 from weft.frontends.cli import spec
 from weft.frontends.cli.main import main
@@ -79,6 +79,13 @@ def check_json(done: CompletedProcess[str], status: int, says: str) -> None:
     assert says in said["error"]["message"] and "internal error" not in done.stderr, done
 
 
+def quietly_refused(capsys: pytest.CaptureFixture[str], words: Sequence[str], status: int, says: str) -> None:
+    """The same in this process, for what is refused without a look at the machine: see ``untouched``."""
+    code = main(words)
+    said = capsys.readouterr()
+    check_text(CompletedProcess(list(words), code, said.out, said.err), status, says)
+
+
 def check_all(host: Host, cases: Sequence[Case]) -> None:
     for number, case in enumerate(cases):
         words = shlex.split(case.command)
@@ -96,10 +103,26 @@ def test_refused_and_nothing_left(scene: Host, group: str) -> None:
     assert records(scene) == known
 
 
+@pytest.fixture
+def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is refused in this process: whoever would look at the machine or its records fails."""
+
+    def open_work(*_: object) -> None:
+        raise AssertionError("not refused before that")
+
+    monkeypatch.setattr("weft.wiring.open_work", open_work)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_refused_before_anything_is_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    for case in (*NAMES, *FLAGS):
+        quietly_refused(capsys, shlex.split(case.command), case.status, case.says)
+
+
 def test_refused_before_anything_is_touched(host: Host) -> None:
-    """Not even weft's own directories are made."""
+    """A part of the same, by the program itself: not even weft's own directories are made."""
     before = snapshot(host, wait=False)
-    check_all(host, NAMES)
+    check_all(host, (*NAMES, *FLAGS)[::7])
     assert differences(host, before, wait=False) == []
     assert list(host.path("/var/lib/weft").iterdir()) == []
     assert not host.path("/run/weft").exists()
@@ -332,13 +355,7 @@ def test_hostile_words_in_output(scene: Host) -> None:
 # -- all flags and commands of the table
 
 
-def quietly_refused(capsys: pytest.CaptureFixture[str], words: Sequence[str], status: int, says: str) -> None:
-    """In this process: what is refused while words are parsed needs no machine."""
-    code = main(words)
-    said = capsys.readouterr()
-    check_text(CompletedProcess(list(words), code, said.out, said.err), status, says)
-
-
+@pytest.mark.usefixtures("untouched")
 def test_every_flag_is_held_to_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
     """What is not built is refused, a value that is missing or given twice too, for each flag there is."""
     for command, (_, flags, *_) in spec.COMMANDS.items():
@@ -356,6 +373,7 @@ def test_every_flag_is_held_to_its_kind(capsys: pytest.CaptureFixture[str]) -> N
                 quietly_refused(capsys, [*command.split(), f"{long}=maybe"], 2, "takes true or false")
 
 
+@pytest.mark.usefixtures("untouched")
 def test_every_command_of_the_contract_that_is_not_built(capsys: pytest.CaptureFixture[str]) -> None:
     for command in spec.NOT_YET:
         words = command.split()
@@ -363,6 +381,7 @@ def test_every_command_of_the_contract_that_is_not_built(capsys: pytest.CaptureF
         quietly_refused(capsys, ["--root", "/r", *words], 5, f"`weft {command}` is not built yet")
 
 
+@pytest.mark.usefixtures("untouched")
 def test_every_command_counts_its_words(capsys: pytest.CaptureFixture[str]) -> None:
     for command, (takes, *_) in spec.COMMANDS.items():
         words = command.split()

@@ -212,9 +212,7 @@ def test_quiet_while_something_is_made(machine: Host) -> None:
     ],
 )
 def test_filter(machine: Host, command: str, found: str) -> None:
-    assert names(machine, *command.split(), "-q") == found.split()
-    rows = machine.weft_json(*command.split())
-    assert [row["name"] for row in rows] == found.split()
+    assert [row["name"] for row in machine.weft_json(*command.split())] == found.split()
 
 
 def test_every_key_can_be_filtered_by(machine: Host) -> None:
@@ -226,14 +224,14 @@ def test_every_key_can_be_filtered_by(machine: Host) -> None:
         assert machine.weft_json(*command.split(), *wishes) == []
 
 
-@pytest.mark.parametrize("wish", ["colour=blue", "name", "=blue", "", "NAME=blue", "label"])
-def test_bad_filter(machine: Host, host: Host, wish: str) -> None:
+def test_bad_filters(machine: Host, host: Host) -> None:
     """Also where there is nothing to filter, and where another filter leaves nothing."""
-    for place, more in ((machine, ()), (host, ()), (machine, ("--filter", "name=nope"))):
-        for command in ("net ls", "ps -a"):
-            done = place.weft(*command.split(), *more, "--filter", wish, check=False)
+    for wish in ("colour=blue", "name", "=blue", "", "NAME=blue", "label"):
+        for place, command in ((machine, "net ls"), (machine, "ps --filter name=nope"), (host, "ps -a")):
+            done = place.weft(*command.split(), "--filter", wish, check=False)
             assert (done.returncode, done.stdout) == (2, "")
-            assert done.stderr.startswith(f"weft: error: --filter '{wish}' is not KEY=VALUE")
+            assert done.stderr.startswith(f"weft: error: --filter '{wish}' is not KEY=VALUE of a known key")
+            assert "\nhint: keys: " in done.stderr and " name " in done.stderr
     assert machine.weft("ps", "--filter", "label=x", check=False).returncode == 2, "containers have none"
 
 
@@ -242,7 +240,7 @@ def test_bad_filter(machine: Host, host: Host, wish: str) -> None:
 
 def test_ids_cut_short(machine: Host) -> None:
     (blue,), (web,) = machine.weft_json("net", "inspect", "blue"), machine.weft_json("inspect", "web")
-    for length in (4, 8, 16):
+    for length in (4, 15):
         network, container = blue["id"][:length], web["id"][:length]
         assert names(machine, "net", "inspect", "-q", network) == ["blue"]
         assert names(machine, "inspect", "-q", container) == ["web"]

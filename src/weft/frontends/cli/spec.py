@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 GLOBAL: tuple[Flag, ...] = (
     ("--format", "table|json", "how lists and errors are written"),
     ("--quiet -q", "", "print ids or names only"),
-    ("--filter", "KEY=VALUE...", "only what matches, for every ls and ps"),
+    ("--filter", "KEY=VALUE...", "only what matches, for every ls, ps and inspect"),
     ("--root", "DIR", "keep state and run files under DIR (WEFT_ROOT)"),
     ("--dry-run", "", "print the commands that would be done, and do nothing"),
     ("--show", "commands", "print the commands each step equals, while doing it"),
