@@ -34,7 +34,12 @@ class Places:
 
     def __init__(self, root: str = "") -> None:
         root = root or os.environ.get("WEFT_ROOT", "")
-        self.root = base = os.path.realpath(root) if root else ""
+        try:
+            self.root = base = os.path.realpath(root) if root else ""
+        except FileNotFoundError:
+            raise StoreError(
+                f"the directory that --root {root} starts from does not exist any more"
+            ) from None
         self.state = f"{base}/state" if base else STATE_DIR
         self.run = f"{base}/run" if base else RUN_DIR
 
@@ -197,12 +202,29 @@ def _make_places(places: Places) -> None:
         raise StoreError(f"cannot make {error.filename}: {error.strerror}", "use --root DIR") from None
 
 
+#: CAP_NET_ADMIN and CAP_SYS_ADMIN (linux/capability.h).
+_CAPABILITIES = 1 << 12 | 1 << 21
+
+
+def _check_rights() -> None:
+    """Before anything is touched: a removal that the kernel refuses would forget what is still there."""
+    if os.geteuid() != 0:
+        raise NotPermitted("weft needs root to change networks", "run it with sudo")
+    fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    held = int(os.read(fd, 1 << 16).partition(b"CapEff:")[2].split()[0], 16)
+    os.close(fd)
+    if held & _CAPABILITIES != _CAPABILITIES:
+        raise NotPermitted(
+            "weft needs the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN",
+            "root inside a container lacks them",
+        )
+
+
 def open_work(
     root: str, say: Callable[[str], None], step: Callable[[Op], None] | None = None, dry: bool = False
 ) -> Work:
     """All that a command needs. NotPermitted when the caller is not root; StoreError."""
-    if os.geteuid() != 0:
-        raise NotPermitted("weft needs root to change networks", "run it with sudo")
+    _check_rights()
     places = Places(root)
     database = f"{places.state}/weft.db"
     if dry and not os.path.lexists(database):

@@ -18,9 +18,12 @@ from weft.engine.work import CONTAINER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
     from weft.engine.work import Work
+
+    T = TypeVar("T")
 
 
 class RunRequest(Record):
@@ -41,7 +44,10 @@ class RunRequest(Record):
 
 
 class Attached(Record):
-    """A container that stands: its wishes, its plan, and the journal entry while that is open."""
+    """A container that stands: its wishes, its plan, and the journal entry while that is open.
+
+    ``first``: the default network was made for it.
+    """
 
     network: Network
     sandbox: Sandbox
@@ -49,6 +55,7 @@ class Attached(Record):
     plan: Plan
     fixed: bool = False
     entry: int = 0
+    first: bool = False
 
 
 def check(request: RunRequest) -> Address | None:
@@ -90,9 +97,9 @@ class Claims:
 def attach(work: Work, request: RunRequest) -> Attached:
     """Makes a container's place in its network. Its journal entry stays open until ``settle``."""
     address = check(request)
-    with work.machine.lock():
-        work.recover()
-        network, fresh = _network(work, request.network)
+
+    def make(network: Network, first: bool) -> Attached:
+        fresh = first and work.dry
         found = _decide(work, network, request, address, Claims(), fresh)
         before = () if fresh else _preparation(work, network, found)
         ports = _ports(work, [found.endpoint])
@@ -101,7 +108,9 @@ def attach(work: Work, request: RunRequest) -> Attached:
             work.show(plan)
             return found._replace(plan=plan)
         entry = work.make(CONTAINER, request.name, plan, lambda: _store(work, found))
-        return found._replace(plan=plan, entry=entry)
+        return found._replace(plan=plan, entry=entry, first=first)
+
+    return _in_network(work, request.network, make)
 
 
 def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
@@ -109,9 +118,9 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
     addresses = [check(r) for r in requests]
     if any(r.network != requests[0].network for r in requests):
         raise BadInput("containers of one batch belong to one network")
-    with work.machine.lock():
-        work.recover()
-        network, fresh = _network(work, requests[0].network)
+
+    def make(network: Network, first: bool) -> list[Attached]:
+        fresh = first and work.dry
         claims = Claims()
         found = [
             _decide(work, network, r, a, claims, fresh) for r, a in zip(requests, addresses, strict=True)
@@ -136,15 +145,28 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
         work.settle(entry, running)
         return found
 
+    return _in_network(work, requests[0].network, make)
 
-def _network(work: Work, name: str) -> tuple[Network, bool]:
-    """The network, and whether it is only planned (a dry run that would make the default one)."""
-    if name != DEFAULT:
-        return work.store.network(name), False
-    from weft.engine.network import ensure_default
 
-    fresh = work.store.find_network(DEFAULT) is None
-    return ensure_default(work), fresh and work.dry
+def _in_network(work: Work, name: str, make: Callable[[Network, bool], T]) -> T:
+    """``make`` with the network, and whether that is the default one, made (in a dry run: planned) for it.
+
+    Takes the lock. A default network that was made in vain goes again.
+    """
+    with work.machine.lock():
+        work.recover()
+        if name != DEFAULT:
+            return make(work.store.network(name), False)
+        from weft.engine.network import drop_default, ensure_default
+
+        first = work.store.find_network(DEFAULT) is None
+        network = ensure_default(work)
+        try:
+            return make(network, first)
+        except BaseException:
+            if first and not work.dry:
+                drop_default(work)
+            raise
 
 
 def _decide(

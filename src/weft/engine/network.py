@@ -35,8 +35,6 @@ class NetworkRequest(Record):
 def create(work: Work, request: NetworkRequest) -> Network:
     """Makes a network. Conflict when its name, bridge or subnet is taken; BadInput, NotYet."""
     subnet, gateway = check(request)
-    if request.name == DEFAULT:
-        raise BadInput("network name 'default' is reserved", "it is made when a container first needs it")
     with work.machine.lock():
         work.recover()
         return make(work, request, subnet, gateway)
@@ -45,6 +43,8 @@ def create(work: Work, request: NetworkRequest) -> Network:
 def check(request: NetworkRequest) -> tuple[Subnet | None, Address | None]:
     """All that can be refused without looking at the machine."""
     check_name(request.name, "network")
+    if request.name == DEFAULT:
+        raise BadInput("network name 'default' is reserved", "it is made when a container first needs it")
     if len(request.subnets) > 1:
         raise NotYet("several subnets in one network are not built yet")
     subnet = parse_subnet(request.subnets[0]) if request.subnets else None
@@ -177,6 +177,13 @@ def ensure_default(work: Work) -> Network:
     """The network of containers that name none; made when first needed. The lock is held."""
     found = work.store.find_network(DEFAULT)
     return found or make(work, NetworkRequest(DEFAULT), None, None)
+
+
+def drop_default(work: Work) -> None:
+    """Takes the default network back when what it was made for failed, unless somebody has joined it."""
+    found = work.store.find_network(DEFAULT)
+    if found is not None and not work.store.count_endpoints(DEFAULT):
+        _remove(work, found, [])
 
 
 def remove(work: Work, name: str, force: bool = False) -> Network:

@@ -7,6 +7,7 @@ from weft.core.model.launch import Launch
 from weft.core.model.state import State
 from weft.core.ops.netns import ETC_NETNS
 from weft.engine import container
+from weft.engine.network import drop_default
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,5 +71,7 @@ def _start(work: Work, found: Attached, launch: Launch) -> Process:
             child.cancel()
         with work.machine.lock():
             work.undo(found.entry, "container", found.sandbox.name, found.plan)
+            if found.first:
+                drop_default(work)
         raise
     return child

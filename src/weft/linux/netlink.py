@@ -13,7 +13,7 @@ from fcntl import ioctl
 from struct import Struct
 from sys import byteorder
 
-from weft.core.model.errors import KernelError
+from weft.core.model.errors import KernelError, Unsupported, WeftError
 from weft.core.wire import buffer as wire
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NETLINK_ROUTE = 0
 NETLINK_NETFILTER = 12
+_FAMILIES = {NETLINK_ROUTE: ("route", "CONFIG_NET"), NETLINK_NETFILTER: ("netfilter", "CONFIG_NF_TABLES")}
 _SOL_NETLINK = 270
 _EXT_ACK = 11
 _CAP_ACK = 10
@@ -48,13 +49,24 @@ class Refusal(KernelError):
         self.text = text
 
 
+def _no_socket(protocol: int, error: OSError) -> WeftError:
+    """netlink(7): EPROTONOSUPPORT where that family is not built in and no module brings it."""
+    family, option = _FAMILIES[protocol]
+    if error.errno in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+        return Unsupported(f"the kernel has no {family} netlink", f"{option} is needed")
+    return KernelError(f"no {family} netlink socket: {error.strerror}", error.errno or 0)
+
+
 class Netlink:
     """One socket in the namespace of the thread that makes it; it stays there."""
 
     __slots__ = ("_seq", "_sock")
 
     def __init__(self, protocol: int) -> None:
-        self._sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+        try:
+            self._sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
+        except OSError as error:
+            raise _no_socket(protocol, error) from None
         self._sock.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self._sock.setsockopt(SOL_SOCKET, _SO_RCVTIMEO, _TIMEOUT)

@@ -6,7 +6,7 @@ import errno
 import os
 from fcntl import LOCK_EX, flock
 
-from weft.core.model.errors import NotFound
+from weft.core.model.errors import NotFound, Unsupported
 from weft.linux import libc
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ def add(name: str, home: int, first: Callable[[], T]) -> T:
     where = path(name)
     os.close(os.open(where, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
     try:
-        libc.unshare(libc.CLONE_NEWNET)
+        _unshare()
         try:
             libc.mount(HERE, where, "none", libc.MS_BIND)
             return first()
@@ -62,6 +62,15 @@ def add(name: str, home: int, first: Callable[[], T]) -> T:
             libc.setns(home, libc.CLONE_NEWNET)
     except BaseException:
         delete(name)
+        raise
+
+
+def _unshare() -> None:
+    try:
+        libc.unshare(libc.CLONE_NEWNET)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise Unsupported("the kernel has no network namespaces", "CONFIG_NET_NS is needed") from None
         raise
 
 

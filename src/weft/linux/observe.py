@@ -6,7 +6,7 @@ import errno
 import os
 
 from weft.core.model.address import Address, Subnet, from_packed, parse_address
-from weft.core.model.errors import BadInput, Unsupported
+from weft.core.model.errors import BadInput, NotPermitted, Unsupported
 from weft.core.model.facts import HostFacts, LinkFact, PlaceFacts, RouteFact
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import rtnetlink as rt
@@ -78,6 +78,10 @@ def tables(hands: Hands) -> tuple[tuple[str, str], ...]:
         except Refusal as error:
             if error.errno == errno.ENOENT:
                 continue
+            if error.errno == errno.EPERM:
+                raise NotPermitted(
+                    "nf_tables cannot be read without CAP_NET_ADMIN", "run weft as root"
+                ) from None
             if error.errno in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EINVAL, errno.EPROTONOSUPPORT):
                 raise Unsupported(
                     f"the kernel has no nf_tables for family {family}", "CONFIG_NF_TABLES is needed"

@@ -10,17 +10,19 @@ command line dies before it has put the container on record.
 from __future__ import annotations
 
 import os
-import signal
 
 from weft.core.model.errors import CommandNotExecutable, CommandNotFound, KernelError, WeftError
 from weft.linux import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
     from typing import NoReturn
 
     from weft.core.model.launch import Launch
+else:
+    import _signal as signal  # as in linux/process
 
 _ERRORS = {e.__name__: e for e in (CommandNotFound, CommandNotExecutable)}
 

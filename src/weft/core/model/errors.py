@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class WeftError(Exception):
-    """Base of all errors that weft raises on purpose.
+    """Any failure that has no kind of its own; base of all errors that weft raises on purpose.
 
     ``code`` is the stable word that scripts see in JSON, ``status`` the exit status of the
     command, ``hint`` what the reader can do about it ("" where there is nothing to say).

@@ -39,7 +39,9 @@ class End(Record):
 
 def _engine_name(kind: str, value: str) -> str:
     """Engines have their own rules for names: nothing that could be a path or steer a terminal."""
-    if not (0 < len(value) <= 255 and value.isascii() and value.isprintable()) or frozenset(value) & set(" /\\"):
+    if not (0 < len(value) <= 255 and value.isascii() and value.isprintable()) or frozenset(value) & set(
+        " /\\"
+    ):
         raise BadInput(f"{kind} name {value!a} is not valid", f"write it as {kind}:NAME")
     return value
 
@@ -92,7 +94,12 @@ def interface_address(text: str) -> tuple[Address, int]:
     last = (1 << (bits - prefix)) - 1
     if prefix == 0 or address.value == 0 or address.loopback:
         raise BadInput(f"address {text!a} is not one that an interface can have")
-    if address.version == 4 and address.value >> 28 == 0xE or address.version == 6 and address.value >> 120 == 0xFF:
+    if (
+        address.version == 4
+        and address.value >> 28 == 0xE
+        or address.version == 6
+        and address.value >> 120 == 0xFF
+    ):
         raise BadInput(f"address {text!a} is a multicast address")
     if address.version == 4 and prefix < 31 and address.value & last in (0, last):
         raise BadInput(f"address {text!a} is the network or broadcast address of its subnet")

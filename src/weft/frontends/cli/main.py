@@ -11,12 +11,13 @@ from weft.frontends.cli import spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
     from weft.core.ops.base import Op
     from weft.engine.work import Work
     from weft.frontends.cli.args import Args
+    from weft.frontends.cli.spec import Flag
 
 #: Commands whose own failures must not look like the command's.
 _RUNS = ("run", "exec")
@@ -24,12 +25,30 @@ _RUNS = ("run", "exec")
 
 def out(text: str) -> None:
     """Data, to stdout."""
-    put(sys.stdout, text + "\n")
+    put(text + "\n")
 
 
-def put(file: TextIO, text: str) -> None:
-    """Writes what may hold anybody's words: as they are into a file or pipe, harmless to a terminal."""
-    file.write(safe(text, "\n\t") if file.isatty() else text)
+def put(data: str | bytes) -> None:
+    """The same without a newline, or bytes as they are. WeftError when stdout takes no more."""
+    try:
+        if isinstance(data, bytes):
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+        else:
+            sys.stdout.write(_shown(sys.stdout, data))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _full(error) from None
+
+
+def _full(error: OSError) -> WeftError:
+    return WeftError(f"cannot write to stdout: {error.strerror}")
+
+
+def _shown(file: TextIO, text: str) -> str:
+    """What may hold anybody's words: as they are for a file or pipe, harmless to a terminal."""
+    return safe(text, "\n\t") if file.isatty() else text
 
 
 def _tell(text: str) -> None:
@@ -75,23 +94,37 @@ def _remark(text: str) -> None:
 
 
 class Printer:
-    """Prints each step as commands: a dry run's are the data, others go beside it."""
+    """Prints each step as the commands that it equals: a dry run's are the data, others go beside it."""
 
-    __slots__ = ("_file", "_program", "_root")
+    __slots__ = ("_dry", "_head", "_program", "_root")
 
     def __init__(self, dry: bool, root: str = "") -> None:
         from weft.core.emit.shell import HEAD
         from weft.wiring import Places, launcher
 
-        self._file = sys.stdout if dry else sys.stderr
+        self._dry = dry
+        self._head = HEAD
         self._program = launcher()
         self._root = Places(root).root
-        self._file.write(HEAD)
 
     def __call__(self, op: Op) -> None:
         from weft.core.emit.shell import lines
 
-        put(self._file, "".join([f"{line}\n" for line in lines(op, self._program, self._root)]))
+        self.write("".join([f"{line}\n" for line in lines(op, self._program, self._root)]))
+
+    def write(self, text: str) -> None:
+        """Commands that no operation of a plan stands for. The first that is printed makes it a script."""
+        text, self._head = self._head + text, ""
+        if self._dry:
+            put(text)
+        else:
+            _tell(_shown(sys.stderr, text))
+
+
+def show(work: Work, commands: Callable[[], str]) -> None:
+    """Prints the commands that a step beside the plan equals, where commands are printed."""
+    if isinstance(work.step, Printer):
+        work.step.write(commands() + "\n")
 
 
 def _fail(error: WeftError, as_json: bool) -> None:
@@ -107,10 +140,12 @@ def _fail(error: WeftError, as_json: bool) -> None:
 
 def _dispatch(argv: Sequence[str], args: Args, command: str, rest: Sequence[str]) -> int:
     if not command:
+        if argv and not args.on("help"):
+            raise BadInput("no command is given", "`weft --help` lists the commands")
         from weft.frontends.cli.words import overview
 
         out(overview())
-        return 0 if args.on("help") or not argv else 2
+        return 0
     if command not in spec.COMMANDS and command not in spec.HIDDEN:
         return _unknown(command, rest, args)
     arguments.parse(command, rest, args)
@@ -119,38 +154,57 @@ def _dispatch(argv: Sequence[str], args: Args, command: str, rest: Sequence[str]
 
         out(usage(command))
         return 0
-    if args.one("format", "table") not in ("table", "json", "text"):
-        raise BadInput(f"--format takes table or json, not {args.one('format')!a}")
-    target = (spec.COMMANDS.get(command) or spec.HIDDEN[command])[2]
+    _, flags, target, *_ = spec.COMMANDS.get(command) or spec.HIDDEN[command]
+    _check(command, flags, args)
     module, _, function = target.partition(":")
     # __import__ rather than importlib: that package costs 2 ms under -S.
     room = __import__(f"weft.frontends.cli.{module}", fromlist=[function])
     return int(getattr(room, function)(args))
 
 
+def _check(command: str, flags: Sequence[Flag], args: Args) -> None:
+    """The flags that all commands share, where they mean nothing: refused rather than ignored."""
+    forms = [f[1] for f in (*flags, *spec.GLOBAL) if f[0] == "--format"]
+    if args.one("format", "table") not in "|".join(forms).split("|"):
+        raise BadInput(f"--format takes {forms[0]}, not {args.one('format')!a}")
+    if args.many("root") == ("",):
+        raise BadInput("--root needs a directory, not ''")
+    if args.many("filter") and command.rpartition(" ")[2] not in ("ls", "ps", "inspect"):
+        raise BadInput(f"`weft {command}` has no --filter", "every ls, ps and inspect has")
+
+
 def _unknown(command: str, rest: Sequence[str], args: Args) -> int:
     group = [name for name in (*spec.COMMANDS, *spec.NOT_YET) if name.startswith(f"{command} ")]
     asked = args.on("help") or (bool(rest) and rest[0] in ("--help", "-h"))
-    if group and (asked or not rest):
+    if group and asked:
         from weft.frontends.cli.words import overview
 
         out(overview(command))
-        return 0 if asked else 2
+        return 0
+    if group and not rest:
+        raise BadInput(f"`weft {command}` needs a command", f"`weft {command} --help` lists them")
     word = f"{command} {rest[0]}" if group and rest else command
     raise BadInput(f"no command {word!a}", "`weft --help` lists the commands")
+
+
+def _wants_json(argv: Sequence[str], args: Args) -> bool:
+    """Whether errors are to be JSON: those of parsing too, but not for the sake of a container's command."""
+    if args.tail:
+        return args.one("format") == "json"
+    return any(a == "--format=json" or argv[i : i + 2] == ["--format", "json"] for i, a in enumerate(argv))
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs one command line (without the program's name); its exit status. Never a traceback."""
     args = arguments.Args("")
     command = ""
-    # Known before parsing, so that errors of parsing are written as asked for too.
-    as_json = any(a == "--format=json" or argv[i : i + 2] == ["--format", "json"] for i, a in enumerate(argv))
     try:
         command, rest, args = arguments.find_command(argv)
-        return _dispatch(argv, args, command, rest)
+        status = _dispatch(argv, args, command, rest)
+        put(b"")  # what is not written yet
+        return status
     except WeftError as error:
-        _fail(error, as_json)
+        _fail(error, _wants_json(argv, args))
         return 125 if error.status == 1 and command in _RUNS else error.status
     except KeyboardInterrupt:
         return 130
@@ -162,17 +216,21 @@ def main(argv: Sequence[str]) -> int:
         if os.environ.get("WEFT_DEBUG"):
             raise
         what = f"internal error: {type(error).__name__}: {error}"
-        _fail(WeftError(what, "please report it; WEFT_DEBUG=1 shows where it happened"), as_json)
+        _fail(
+            WeftError(what, "please report it; WEFT_DEBUG=1 shows where it happened"), _wants_json(argv, args)
+        )
         return 125 if command in _RUNS else 1
 
 
 def _open_standard_streams() -> None:
-    """What the caller closed (``2>&-``) is the null device: no kernel object may get its number."""
+    """What the caller closed (``2>&-``) is the null device: no kernel object may get its number.
+
+    That of a command which is run either: it inherits them.
+    """
     if sys.stdin and sys.stdout and sys.stderr:
         return
-    fd = 0
-    while fd < 3:
-        fd = os.open(os.devnull, os.O_RDWR)
+    while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(fd, True)
     os.close(fd)
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -184,15 +242,9 @@ def entry() -> None:
     # Words that are not UTF-8 go out as they came in; without this they would be an error in most locales.
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     status = main(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        status = status or 141
-    except OSError as error:
-        _fail(WeftError(f"cannot write to stdout: {error.strerror}"), False)
-        status = status or 1
-    try:
-        sys.stderr.flush()
-    except OSError:
-        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            pass  # of stdout it has been said
     os._exit(status)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from weft.core.model.errors import BadInput, NotYet
 from weft.core.model.publish import parse_publish
 from weft.engine import container
 from weft.engine.container import RunRequest
-from weft.frontends.cli.main import out, work_for
+from weft.frontends.cli.main import out, show, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +83,10 @@ def environment(args: Args) -> tuple[tuple[str, str], ...]:
 
 def directory(args: Args) -> str:
     """The working directory: -w, else the caller's."""
-    wanted = os.path.abspath(args.one("workdir") or os.getcwd())
+    try:
+        wanted = os.path.abspath(args.one("workdir") or os.curdir)
+    except FileNotFoundError:
+        raise BadInput("the current directory does not exist any more", "give one with --workdir") from None
     if not os.path.isdir(wanted):
         raise BadInput(f"working directory {wanted!a} does not exist")
     return wanted
@@ -103,11 +105,9 @@ def run(args: Args) -> int:
 
     detach = args.on("detach")
     found, launch, child = engine.run(work, wish, environment(args), directory(args), detach)
+    show(work, launch.shell)
     if child is None:
-        out(launch.shell())
         return 0
-    if work.step is not None:
-        sys.stderr.write(launch.shell() + "\n")
     if detach:
         _tell(work, found, wish.name, args.on("quiet"))
         return 0
@@ -155,11 +155,8 @@ def execute(args: Args) -> int:
     work = work_for(args)
     launch = Launch("", "", "", "", tuple(args.tail), env, cwd)
     place = enter(work, args.words[0], launch)
+    show(work, place.shell)
     if work.dry:
-        out(place.shell())
         return 0
-    if work.step is not None:
-        sys.stderr.write(place.shell() + "\n")
-    sys.stdout.flush()
     work.machine.become(place.launch, place.pid, place.started)
     return 125

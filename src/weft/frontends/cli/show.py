@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from weft.core.model.errors import BadInput, NotFound
 from weft.engine import inspect as engine
 from weft.engine.removal import reap
-from weft.frontends.cli.main import out, safe, work_for
+from weft.frontends.cli.main import out, put, safe, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,11 +27,11 @@ def _work(args: Args) -> Work:
     return work
 
 
-def _filtered(rows: list[dict[str, Any]], args: Args) -> list[dict[str, Any]]:
+def _filtered(rows: list[dict[str, Any]], args: Args, keys: str) -> list[dict[str, Any]]:
     for wish in args.many("filter"):
         key, equals, value = wish.partition("=")
-        if not equals or (rows and key not in rows[0] and key != "label"):
-            raise BadInput(f"--filter {wish!a} is not KEY=VALUE of a known key")
+        if not equals or key not in keys.split():
+            raise BadInput(f"--filter {wish!a} is not KEY=VALUE of a known key", f"keys: {keys}")
         rows = [row for row in rows if _matches(row, key, value)]
     return rows
 
@@ -40,18 +39,27 @@ def _filtered(rows: list[dict[str, Any]], args: Args) -> list[dict[str, Any]]:
 def _matches(row: dict[str, Any], key: str, value: str) -> bool:
     if key == "label":
         name, equals, wanted = value.partition("=")
-        labels = row.get("labels", {})
-        return name in labels and (not equals or labels[name] == wanted)
-    found = row[key]
-    return value in found if isinstance(found, (list, dict)) else value in (str(found), str(found).lower())
+        return name in row["labels"] and (not equals or row["labels"][name] == wanted)
+    return value in _words(row[key])
 
 
-def _show(rows: list[dict[str, Any]], args: Args, columns: Sequence[tuple[str, str]]) -> int:
-    rows = _filtered(rows, args)
+def _words(found: Any) -> list[str]:
+    """What a filter's value may equal: one of a list's items, of their values where those are objects."""
+    if isinstance(found, dict):
+        return list(found)
+    if isinstance(found, list):
+        items = [item.values() if isinstance(item, dict) else (item,) for item in found]
+        return [str(value) for values in items for value in values]
+    return [str(found), str(found).lower()]
+
+
+def _show(rows: list[dict[str, Any]], args: Args, keys: str, columns: Sequence[tuple[str, str]] = ()) -> int:
+    """Prints what the filters leave as names, as JSON, or as a table where there is one."""
+    rows = _filtered(rows, args, keys)
     if args.on("quiet"):
         for row in rows:
             out(row["name"])
-    elif args.one("format") == "json":
+    elif args.one("format") == "json" or not columns:
         _json(rows)
     else:
         cells = [[title for title, _ in columns]]
@@ -97,6 +105,14 @@ _CELLS: dict[str, Callable[[dict[str, Any]], object]] = {
     "status": _state,
     "cmd": lambda row: " ".join(row["command"]) or "-",
 }
+#: What may be filtered by: the keys of a row, and ``label`` for one of a network's labels.
+_NETWORK_KEYS = (
+    "bridge created driver endpoints id internal ipv6 label labels mtu name options publish subnets"
+)
+_CONTAINER_KEYS = (
+    "auto_remove command created dns exit_code hostname id limits name namespaces networks"
+    " pid pids publish state"
+)
 _NETWORKS = (
     ("ID", "short"),
     ("NAME", "name"),
@@ -118,19 +134,17 @@ _CONTAINERS = (
 
 def net_ls(args: Args) -> int:
     """``weft net ls``."""
-    return _show(engine.networks(_work(args)), args, _NETWORKS)
+    return _show(engine.networks(_work(args)), args, _NETWORK_KEYS, _NETWORKS)
 
 
 def net_inspect(args: Args) -> int:
     """``weft net inspect``: one JSON list whatever the format, as people read it too."""
-    _json(_filtered(engine.networks(_work(args), args.words), args))
-    return 0
+    return _show(engine.networks(_work(args), args.words), args, _NETWORK_KEYS)
 
 
 def inspect(args: Args) -> int:
-    """``weft inspect``."""
-    _json(_filtered(engine.containers(_work(args), args.words), args))
-    return 0
+    """``weft inspect``: likewise."""
+    return _show(engine.containers(_work(args), args.words), args, _CONTAINER_KEYS)
 
 
 def ps(args: Args) -> int:
@@ -138,7 +152,7 @@ def ps(args: Args) -> int:
     rows = engine.containers(_work(args))
     if not args.on("all"):
         rows = [row for row in rows if row["state"] != "exited"]
-    return _show(rows, args, _CONTAINERS)
+    return _show(rows, args, _CONTAINER_KEYS, _CONTAINERS)
 
 
 def port(args: Args) -> int:
@@ -165,9 +179,8 @@ def logs(args: Args) -> int:
         raise NotFound(
             f"container {sandbox.name} has no log", "only a detached command (`weft run -d ... CMD`) has one"
         ) from None
-    sys.stdout.flush()
     while chunk := os.read(fd, 1 << 16):
-        os.write(1, chunk)
+        put(chunk)
     os.close(fd)
     return 0
 

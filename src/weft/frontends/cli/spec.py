@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 GLOBAL: tuple[Flag, ...] = (
     ("--format", "table|json", "how lists and errors are written"),
     ("--quiet -q", "", "print ids or names only"),
-    ("--filter", "KEY=VALUE...", "only what matches, for every ls and ps"),
+    ("--filter", "KEY=VALUE...", "only what matches, for every ls, ps and inspect"),
     ("--root", "DIR", "keep state and run files under DIR (WEFT_ROOT)"),
     ("--dry-run", "", "print the commands that would be done, and do nothing"),
     ("--show", "commands", "print the commands each step equals, while doing it"),
@@ -154,7 +154,10 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     ),
     "map": (
         "",
-        (("--out", "!FILE", "write to a file"),),
+        (
+            ("--format", "text|svg|dot|mermaid|json", "how it is drawn (only text so far)"),
+            ("--out", "!FILE", "write to a file"),
+        ),
         "show:draw",
         "draw networks and containers",
         "weft map",
@@ -169,10 +172,11 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     "version": ("", (), "words:version", "weft's version", "weft version"),
 }
 
-#: Called by weft itself and by printed plans; not part of the contract.
+#: Called by weft itself, by printed plans and by its developers; not part of the contract.
 HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     "loopback": ("WORD...", (), "loopback:control", "talk to the loopback proxy", "weft loopback list"),
     "finished": ("WORD...", (), "run:finished", "what a monitor becomes when its command has ended", ""),
+    "reference": ("", (), "words:page", "docs/reference.md", "weft reference > docs/reference.md"),
     "loopback-serve": ("FD...", (), "loopback:serve", "the loopback proxy itself", ""),
 }
 

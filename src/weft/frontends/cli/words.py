@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from weft import __version__
+from weft.core.model import errors
 from weft.core.model.errors import BadInput
 from weft.frontends.cli import spec
-from weft.frontends.cli.main import out
+from weft.frontends.cli.main import out, put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,14 +20,15 @@ def _flags(flags: tuple[Flag, ...]) -> str:
     return "".join([f"  {left.ljust(width)}  {said}\n" for left, said in rows])
 
 
-def usage(command: str) -> str:
-    """``weft COMMAND --help``."""
+def usage(command: str, shared: bool = True) -> str:
+    """``weft COMMAND --help``; ``shared``: with the flags that every command has."""
     takes, flags, _, said, example = spec.COMMANDS.get(command) or spec.HIDDEN[command]
     own = f"\nflags:\n{_flags(flags)}" if flags else ""
     later = [f[0].split()[0] for f in flags if f[1][:1] == "!"]
     refused = f"\nnot yet (refused, exit 5): {' '.join(later)}\n" if later else ""
     head = f"usage: weft {command}{' [FLAGS]' if flags else ''} {takes}".rstrip()
-    return f"{head}\n{said}\n{own}{refused}\neverywhere:\n{_flags(spec.GLOBAL)}\nexample:\n  {example}"
+    everywhere = f"\neverywhere:\n{_flags(spec.GLOBAL)}" if shared else ""
+    return f"{head}\n{said}\n{own}{refused}{everywhere}\nexample:\n  {example}"
 
 
 def overview(group: str = "") -> str:
@@ -71,6 +73,7 @@ def _bash() -> str:
   else case "$cmd" in
     exec|inspect|logs|port|rm) words=$(weft ps -a -q 2>/dev/null);;
     "net inspect"|"net rm") words=$(weft net ls -q 2>/dev/null);;
+    completion) words="bash zsh fish";;
   esac; fi
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }}
@@ -81,15 +84,32 @@ def _zsh() -> str:
     return "#compdef weft\nautoload -U +X bashcompinit && bashcompinit\n" + _bash()
 
 
+#: What follows a command in fish: (condition, words).
+_FISH = (
+    (
+        "__fish_seen_subcommand_from exec inspect logs port rm; and not __fish_seen_subcommand_from net",
+        "(weft ps -a -q 2>/dev/null)",
+    ),
+    (
+        "__fish_seen_subcommand_from net; and __fish_seen_subcommand_from inspect rm",
+        "(weft net ls -q 2>/dev/null)",
+    ),
+    ("__fish_seen_subcommand_from completion", "bash zsh fish"),
+    ("__fish_use_subcommand", "net"),
+)
+
+
 def _fish() -> str:
     lines = []
     for name, (_, flags, _, said, _) in spec.COMMANDS.items():
         *group, verb = name.split()
         seen = f"__fish_seen_subcommand_from {group[0]}" if group else "__fish_use_subcommand"
+        said = said.replace("'", r"\'")
         lines.append(f"complete -c weft -f -n '{seen}' -a {verb} -d '{said}'")
         for flag in _long(flags):
             lines.append(f"complete -c weft -n '__fish_seen_subcommand_from {verb}' -l {flag[2:]}")
-    lines += ["complete -c weft -f -n __fish_use_subcommand -a net -d 'networks'"]
+    lines += [f"complete -c weft -f -n '{seen}' -a '{found}'" for seen, found in _FISH]
+    lines += [f"complete -c weft -l {flag[2:]}" for flag in _long(spec.GLOBAL)]
     return "\n".join(lines)
 
 
@@ -102,10 +122,48 @@ def completion(args: Args) -> int:
     return 0
 
 
+_PAGE = """# Reference
+
+Printed by `weft reference` from the table of commands (`src/weft/frontends/cli/spec.py`): do not edit.
+
+## Everywhere
+
+```
+{everywhere}```
+
+## Errors and exit status
+
+Data goes to stdout, all else to stderr. An error is one line, `weft: error: MESSAGE`, and a line
+`hint: WHAT TO DO` where there is one; with `--format json` it is
+`{{"error": {{"code": "...", "message": "...", "hint": "..."}}}}`.
+
+| exit | code | what it means |
+|---|---|---|
+{errors}
+
+`run` and `exec`: until the command starts, the same with 125 in place of 1; then the command's own status,
+128+N when it was killed by signal N.
+"""
+
+
+def _errors() -> str:
+    kinds = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.WeftError)]
+    lines = [(e.status, e.code, " ".join((e.__doc__ or "").partition("\n\n")[0].split())) for e in kinds]
+    return "\n".join([f"| {status} | `{code}` | {said} |" for status, code, said in sorted(lines)])
+
+
 def reference() -> str:
     """The reference page in Markdown: docs/reference.md is this text."""
-    parts = ["# Reference\n\nMade from the command table (`src/weft/frontends/cli/spec.py`): do not edit.\n"]
+    parts = [_PAGE.format(everywhere=_flags(spec.GLOBAL), errors=_errors())]
     for name in spec.COMMANDS:
-        parts.append(f"\n## weft {name}\n\n```\n{usage(name)}\n```\n")
-    parts.append("\n## Not yet\n\nRefused with exit 5: " + ", ".join(f"`{n}`" for n in spec.NOT_YET) + ".\n")
+        parts.append(f"\n## weft {name}\n\n```\n{usage(name, shared=False)}\n```\n")
+    parts.append(
+        "\n## Not yet\n\nRefused with exit 5: " + ", ".join([f"`{n}`" for n in spec.NOT_YET]) + ".\n"
+    )
     return "".join(parts)
+
+
+def page(args: Args) -> int:
+    """``weft reference``."""
+    put(reference())
+    return 0
