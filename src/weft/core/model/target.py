@@ -94,12 +94,8 @@ def interface_address(text: str) -> tuple[Address, int]:
     last = (1 << (bits - prefix)) - 1
     if prefix == 0 or address.value == 0 or address.loopback:
         raise BadInput(f"address {text!a} is not one that an interface can have")
-    if (
-        address.version == 4
-        and address.value >> 28 == 0xE
-        or address.version == 6
-        and address.value >> 120 == 0xFF
-    ):
+    group = 0xE if address.version == 4 else 0xFF
+    if address.value >> (bits - group.bit_length()) == group:
         raise BadInput(f"address {text!a} is a multicast address")
     if address.version == 4 and prefix < 31 and address.value & last in (0, last):
         raise BadInput(f"address {text!a} is the network or broadcast address of its subnet")

@@ -162,18 +162,23 @@ class VethPairAdd(Op):
         )
 
     def encode(self, names: Names) -> tuple[Message, ...]:
-        one = {"num_tx_queues": 1, "num_rx_queues": 1}
-        fd = names.netns(self.peer_netns)
-        peer = rt.Link(ifname=self.peer, mac=mac_bytes(self.peer_mac), netns_fd=fd, **one)
+        peer = rt.Link(
+            ifname=self.peer,
+            mac=mac_bytes(self.peer_mac),
+            num_tx_queues=1,
+            num_rx_queues=1,
+            netns_fd=names.netns(self.peer_netns),
+        )
         link = rt.Link(
             flags=rt.IFF_UP,
             change=rt.IFF_UP,
             ifname=self.ifname,
             mac=mac_bytes(self.mac),
             master=names.index(self.master) if self.master else None,
+            num_tx_queues=1,
+            num_rx_queues=1,
             kind="veth",
             peer=peer,
-            **one,
         )
         return (
             rt.new_link(link),

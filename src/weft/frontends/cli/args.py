@@ -41,6 +41,10 @@ class Args:
         return self.one(name) == "true"
 
 
+#: How many words come before the command that is to be executed.
+_LEAD = {"run": 0, "exec": 1, "ns exec": 1, "ns unshare": 0}
+
+
 def find_command(argv: Sequence[str]) -> tuple[str, Sequence[str], Args]:
     """The command's name, what follows it, and the global flags before it. "" when there is none."""
     args = Args("")
@@ -65,7 +69,7 @@ def parse(command: str, argv: Sequence[str], args: Args) -> Args:
     args.command = command
     known = _table(flags)
     known.update({n: f for n, f in _table(spec.GLOBAL).items() if n not in known})
-    lead = {"run": 0, "exec": 1}.get(command, -1)
+    lead = _LEAD.get(command, -1)
     i = 0
     while i < len(argv):
         word = argv[i]
@@ -74,7 +78,7 @@ def parse(command: str, argv: Sequence[str], args: Args) -> Args:
             if lead < 0:
                 args.words += args.tail
             break
-        if lead >= 0 and len(args.words) == lead and not _is_flag(word):
+        if lead >= 0 and (len(args.words) == lead or args.on("all")) and not _is_flag(word):
             args.tail = list(argv[i:])
             break
         if _is_flag(word):
@@ -92,12 +96,16 @@ def _is_flag(word: str) -> bool:
 
 
 def _count(command: str, takes: str, args: Args) -> None:
+    """How many words there may be: ``A B`` two, ``A...`` one or more, ``[A]`` perhaps one; CMD is the tail."""
     usage = f"usage: weft {command} {takes}".rstrip()
-    named = takes.split()
-    least = 0 if takes.startswith("[") else len([w for w in named[:1] if w])
-    most = 0 if not named or takes.startswith("[") else (999999 if named[0].endswith("...") else 1)
-    if len(args.words) < least:
-        raise BadInput(f"`weft {command}` needs {named[0].rstrip('.')}", usage)
+    named = [w for w in takes.split() if w != "[--]" and "CMD" not in w]
+    if named and named[0].endswith("|--all") and args.on("all"):
+        del named[0]
+    needed = [w for w in named if w[0] != "["]
+    most = 999999 if any(w.rstrip("]").endswith("...") for w in named) else len(named)
+    if len(args.words) < len(needed):
+        missing = needed[len(args.words)].rstrip(".").removesuffix("|--all")
+        raise BadInput(f"`weft {command}` needs {missing}", usage)
     if len(args.words) > most:
         raise BadInput(f"`weft {command}` does not take {args.words[most]!a}", usage)
 

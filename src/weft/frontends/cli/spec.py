@@ -91,6 +91,16 @@ _EXEC: tuple[Flag, ...] = (
     ("--user -u", "!USER", "as another user"),
 )
 
+_IN = ("--in", "TARGET", "the namespace (default: this one)")
+_TYPES = "net|mnt|pid|uts|ipc|user|cgroup|time"
+_NS = ("--ns", "TYPE,...", f"which namespaces: {_TYPES}, or all")
+_ENTER: tuple[Flag, ...] = (
+    _NS,
+    ("--env -e", "K=V...", "set an environment variable"),
+    ("--workdir -w", "DIR", "working directory (default: the caller's)"),
+)
+_END = "NS[:IF][=ADDR,..]"
+
 #: command -> (arguments, flags, module:function, what it does, example)
 COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     "net create": (
@@ -162,6 +172,151 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "draw networks and containers",
         "weft map",
     ),
+    "ns ls": (
+        "",
+        (
+            ("--type", f"{_TYPES}|all", "namespaces of this type (default: net)"),
+            ("--tree", "", "as a tree: who owns what, and pid namespaces within each other"),
+        ),
+        "nsls:ls",
+        "list the namespaces there are: named, held by a process, mount, file, socket, or a device alone",
+        "weft ns ls --type all --format json",
+    ),
+    "ns add": ("NAME...", (), "ns:add", "make named network namespaces", "weft ns add blue red"),
+    "ns rm": (
+        "[NAME...]",
+        (
+            ("--all", "", "the names that weft made or adopted"),
+            ("--wait", "", "wait until the kernel has ended them"),
+        ),
+        "ns:remove",
+        "take names off; says what stays alive without them",
+        "weft ns rm blue red",
+    ),
+    "ns exec": (
+        "TARGET|--all [--] CMD...",
+        (*_ENTER, ("--all", "", "in every named one, in parallel, each line after its name")),
+        "nsexec:execute",
+        "execute a command inside a namespace, in place of weft",
+        "weft ns exec /proc/4913/ns/net -- ifconfig",
+    ),
+    "ns enter": (
+        "TARGET",
+        _ENTER,
+        "nsexec:enter",
+        "a shell inside; its prompt says where",
+        "weft ns enter blue",
+    ),
+    "ns unshare": (
+        "[--] [CMD...]",
+        (
+            *[(f"--{t}", "", f"a new {t} namespace") for t in _TYPES.split("|")],
+            ("--clock", "OFFSET...", "with --time: shift monotonic and boot time, as +30s or boottime=-1d"),
+            ("--name", "NAME", "name them, to be entered again"),
+            *_ENTER[1:],
+        ),
+        "nsexec:unshare",
+        "a command (default: a shell) in new namespaces",
+        "weft ns unshare --net --pid --mnt -- ps aux",
+    ),
+    "ns identify": (
+        "[PID]",
+        (("--type", f"{_TYPES}|all", "of this type (default: net)"),),
+        "nsls:identify",
+        "the names of a process's namespaces (default: this one's)",
+        "weft ns identify 4913",
+    ),
+    "ns pids": (
+        "TARGET",
+        (("--type", _TYPES, "of this type (default: net)"),),
+        "nsls:pids",
+        "the processes in a namespace",
+        "weft ns pids blue",
+    ),
+    "ns same": (
+        "TARGET TARGET",
+        (("--type", f"{_TYPES}|all", "of this type (default: net)"),),
+        "nsls:same",
+        "whether two share a namespace: exit 0 when they do, 1 when not, 2 when that cannot be told",
+        "weft ns same 4913 blue",
+    ),
+    "ns adopt": ("NAME TARGET", (), "ns:adopt", "name a namespace that has none", "weft ns adopt blue 4913"),
+    "ns forget": (
+        "NAME...",
+        (),
+        "ns:forget",
+        "take a name off a namespace that something else keeps alive",
+        "weft ns forget blue",
+    ),
+    "ns watch": (
+        "",
+        (),
+        "watch:watch",
+        "report names, namespaces and links as they come, go and move, until stopped",
+        "weft ns watch --format json",
+    ),
+    "wire": (
+        f"{_END} {_END}",
+        (),
+        "wire:wire",
+        "lay a veth pair between two namespaces",
+        "weft wire red:eth0=10.0.1.1/24 blue:eth0=10.0.1.2/24",
+    ),
+    "switch add": (
+        "NAME",
+        (
+            _IN,
+            ("--addr", "CIDR...", "an address of its own"),
+            ("--stp", "", "with the spanning tree protocol"),
+        ),
+        "switch:add",
+        "make a bridge",
+        "weft switch add br0 --addr 10.0.1.254/24",
+    ),
+    "switch ls": ("", (_IN,), "switch:ls", "list the bridges", "weft switch ls"),
+    "switch show": (
+        "NAME",
+        (_IN,),
+        "switch:show",
+        "a bridge's ports, MAC table, spanning tree and counters",
+        "weft switch show br0",
+    ),
+    "switch rm": ("NAME...", (_IN,), "switch:remove", "remove bridges and their wires", "weft switch rm br0"),
+    "switch plug": (
+        f"NAME {_END}...",
+        (_IN,),
+        "switch:plug",
+        "connect namespaces to a bridge",
+        "weft switch plug br0 red=10.0.1.1/24 blue=10.0.1.2/24",
+    ),
+    "switch unplug": (
+        "NAME NS[:IF]...",
+        (_IN,),
+        "switch:unplug",
+        "disconnect a namespace from a bridge",
+        "weft switch unplug br0 red",
+    ),
+    "link ls": (
+        "",
+        (_IN, ("--all", "", "of every namespace, with its peer's namespace and name")),
+        "link:ls",
+        "list the links",
+        "weft link ls --all",
+    ),
+    "link rm": (
+        "IFNAME...",
+        (_IN,),
+        "link:remove",
+        "remove links, whatever is in their names",
+        "weft link rm veth1",
+    ),
+    "link whose": (
+        "IFNAME[@ifN]",
+        (_IN,),
+        "link:whose",
+        "the other end of a veth: its namespace, container and address",
+        "weft link whose veth71f2650@if17",
+    ),
     "completion": (
         "SHELL",
         (),
@@ -187,10 +342,6 @@ NOT_YET = (
     "net disconnect",
     "net publish",
     "net unpublish",
-    *(f"ns {v}" for v in "ls add rm exec enter unshare identify pids same adopt forget watch".split()),
-    "wire",
-    *(f"switch {v}" for v in "add ls show rm plug unplug".split()),
-    *(f"link {v}" for v in "ls rm whose".split()),
     *"wait stop kill pause unpause rename top stats events spec oci-hook".split(),
     *"why doctor repair gc watch serve dns up down diff config status".split(),
     "kernel birth",

@@ -54,6 +54,20 @@ def _long(flags: tuple[Flag, ...]) -> list[str]:
     return [w for names, metavar, _ in flags if metavar[:1] != "!" for w in names.split() if w[:2] == "--"]
 
 
+#: The commands of which the arguments are names under /run/netns.
+_NAMED = "|".join([f'"ns {verb}"' for verb in "rm exec enter pids same forget".split()]) + "|wire"
+
+
+def _groups() -> dict[str, list[str]]:
+    """The commands of two words: the first, with all that may follow."""
+    found: dict[str, list[str]] = {}
+    for name in spec.COMMANDS:
+        group, _, verb = name.partition(" ")
+        if verb:
+            found.setdefault(group, []).append(verb)
+    return found
+
+
 def _bash() -> str:
     cases = "".join(
         [
@@ -62,17 +76,22 @@ def _bash() -> str:
         ]
     )
     firsts = " ".join(dict.fromkeys(n.split()[0] for n in spec.COMMANDS))
-    seconds = " ".join(n.split()[1] for n in spec.COMMANDS if n.startswith("net "))
+    groups = _groups()
+    verbs = "".join([f'    {group}) words="{" ".join(found)}";;\n' for group, found in groups.items()])
+    one = "|".join(groups)
     return f"""_weft() {{
   local cur=${{COMP_WORDS[COMP_CWORD]}} cmd=${{COMP_WORDS[1]}} words=
-  [ "$cmd" = net ] && [ "$COMP_CWORD" -gt 2 ] && cmd="net ${{COMP_WORDS[2]}}"
+  case "$cmd" in {one}) [ "$COMP_CWORD" -gt 2 ] && cmd="$cmd ${{COMP_WORDS[2]}}";; esac
   if [ "$COMP_CWORD" = 1 ]; then words="{firsts}"
-  elif [ "$cmd" = net ]; then words="{seconds}"
+  elif [[ " {one.replace("|", " ")} " == *" $cmd "* ]]; then case "$cmd" in
+{verbs}  esac
   elif [[ $cur == -* ]]; then case "$cmd" in
 {cases}  esac
   else case "$cmd" in
     exec|inspect|logs|port|rm) words=$(weft ps -a -q 2>/dev/null);;
     "net inspect"|"net rm") words=$(weft net ls -q 2>/dev/null);;
+    {_NAMED}) words=$(ls /run/netns 2>/dev/null);;
+    "switch "*) words=$(weft switch ls -q 2>/dev/null);;
     completion) words="bash zsh fish";;
   esac; fi
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
@@ -95,7 +114,7 @@ _FISH = (
         "(weft net ls -q 2>/dev/null)",
     ),
     ("__fish_seen_subcommand_from completion", "bash zsh fish"),
-    ("__fish_use_subcommand", "net"),
+    ("__fish_use_subcommand", "net ns switch link"),
 )
 
 
