@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import json
@@ -13,7 +14,7 @@ import pickle
 import socket
 import subprocess
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from weft.core.wire import buffer as wire
@@ -22,7 +23,8 @@ from weft.core.wire import nfnetlink as nf
 CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
-SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1
+NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -91,6 +93,17 @@ def new_netns() -> int:
     return made
 
 
+@contextlib.contextmanager
+def process_in(netns: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stays in that namespace until the end of the block."""
+    words = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{netns}", "sh", "-c", "echo; exec cat"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == b"\n", "it did not get there"
+        yield process
+        process.stdin.close()
+
+
 def command(*words: str, netns: int | None = None, script: str = "") -> str:
     """What a command says, in the namespace of a descriptor if given; it must succeed."""
     enter = [] if netns is None else ["nsenter", f"--net=/proc/{os.getpid()}/fd/{netns}"]
@@ -140,6 +153,16 @@ class Kernel:
         data = self._sock.recv(1 << 18)
         self.datagrams.append(data)
         return [Answer(*found) for found in wire.frames(data)]
+
+    def listen(self, *groups: int) -> None:
+        """Hears what the kernel tells those groups from now on."""
+        self._sock.bind((0, 0))  # a socket without an address of its own hears nothing
+        for group in groups:
+            self._sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
+    def heard(self) -> list[Answer]:
+        """The next that it tells; TimeoutError when it stays silent."""
+        return self._receive()
 
     def exchange(self, data: bytes) -> list[Answer]:
         """Sends bytes as they are; the first datagram that comes back."""

@@ -7,9 +7,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from core.wire import written
 from weft.core.record import Record
+from weft.core.wire import inotify as ino
+from weft.core.wire import neighbour as nb
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import nft_expr as ex
+from weft.core.wire import nsfs, nsid
 from weft.core.wire import rtnetlink as rt
 from weft.core.wire.buffer import attr
 from weft.core.wire.nft_data import Verdict
@@ -24,6 +28,7 @@ U64 = st.integers(0, (1 << 64) - 1)
 #: Any bytes but NUL: names and comments in the kernel are not always UTF-8.
 TEXT = st.binary(max_size=40).map(lambda raw: raw.replace(b"\0", b"").decode("utf-8", "surrogateescape"))
 DATA = st.binary(max_size=64)
+BRIDGE_ID = st.binary(min_size=8, max_size=8)
 ADDRESS = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))
 
 
@@ -45,8 +50,20 @@ BRIDGES = record(
     mcast_snooping=maybe(U8),
     nf_call_iptables=maybe(U8),
     vlan_filtering=maybe(U8),
+    hello_time=maybe(U32),
+    max_age=maybe(U32),
+    priority=maybe(U16),
+    root_id=maybe(BRIDGE_ID),
+    bridge_id=maybe(BRIDGE_ID),
+    root_port=maybe(U16),
+    root_path_cost=maybe(U32),
+    topology_change=maybe(U8),
 )
-PORTS = record(rt.Port, **dict.fromkeys(rt.Port._fields, maybe(U8)))
+_PORT_NUMBERS = dict.fromkeys(("priority", "designated_port", "designated_cost", "id", "no"), maybe(U16))
+_PORT_IDS = dict.fromkeys(("root_id", "bridge_id"), maybe(BRIDGE_ID))
+PORTS = record(
+    rt.Port, **{**dict.fromkeys(rt.Port._fields, maybe(U8)), "cost": maybe(U32), **_PORT_NUMBERS, **_PORT_IDS}
+)
 _PLAIN_LINK: dict[str, st.SearchStrategy[Any]] = {
     "ifindex": S32,
     "flags": U32,
@@ -65,6 +82,7 @@ _PLAIN_LINK: dict[str, st.SearchStrategy[Any]] = {
     "link": maybe(U32),
     "link_netnsid": maybe(S32),
     "netns_fd": maybe(U32),
+    "netns_pid": maybe(U32),
     "target_netnsid": maybe(S32),
     "new_ifindex": maybe(S32),
     "kind": maybe(TEXT.filter(lambda kind: kind not in ("veth", "bridge"))),
@@ -125,6 +143,72 @@ RULES = record(
     protocol=maybe(U8),
     flags=U32,
 )
+NSIDS = record(
+    nsid.Nsid,
+    nsid=maybe(S32),
+    pid=maybe(U32),
+    fd=maybe(U32),
+    target_nsid=maybe(S32),
+    current_nsid=maybe(S32),
+)
+NEIGHBOURS = record(
+    nb.Neighbour,
+    ifindex=S32,
+    family=U8,
+    dst=maybe(ADDRESS),
+    lladdr=maybe(st.binary(max_size=20)),
+    state=U16,
+    flags=U8,
+    type=U8,
+    vlan=maybe(U16),
+    master=maybe(U32),
+    cacheinfo=maybe(record(nb.CacheInfo, **dict.fromkeys(nb.CacheInfo._fields, U32))),
+    ext_flags=U32,
+)
+HANDLES = record(nsfs.NsfsHandle, ns_id=U64, ns_type=U32, ns_inum=U32)
+
+
+def masked(cls: type[Record], parts: dict[int, dict[str, st.SearchStrategy[Any]]]) -> st.SearchStrategy[Any]:
+    """The record with some of these parts, whose bits its mask says; other bits mean nothing to us."""
+    others = U64.map(lambda mask: mask & ~sum(parts))
+
+    def drawn(bits: list[int], other: int) -> st.SearchStrategy[Any]:
+        fields = {name: drawn for bit in bits for name, drawn in parts[bit].items()}
+        rest = {name: st.none() for part in parts.values() for name in part if name not in fields}
+        return record(cls, mask=st.just(other | sum(bits)), **fields, **rest)
+
+    bits = st.lists(st.sampled_from(sorted(parts)), unique=True)
+    return st.tuples(bits, others).flatmap(lambda both: drawn(*both))
+
+
+MOUNTS = masked(
+    nsfs.StatMount,
+    {
+        nsfs.STATMOUNT_MNT_BASIC: {
+            **dict.fromkeys(("mnt_id", "mnt_parent_id", "mnt_propagation", "mnt_peer_group"), U64),
+            "mnt_id_old": U32,
+            "mnt_master": U64,
+        },
+        nsfs.STATMOUNT_MNT_ROOT: {"mnt_root": TEXT},
+        nsfs.STATMOUNT_MNT_POINT: {"mnt_point": TEXT},
+        nsfs.STATMOUNT_FS_TYPE: {"fs_type": TEXT},
+        nsfs.STATMOUNT_MNT_NS_ID: {"mnt_ns_id": U64},
+        nsfs.STATMOUNT_SB_SOURCE: {"sb_source": TEXT},
+    },
+)
+PROCESSES = masked(
+    nsfs.PidfdInfo,
+    {
+        nsfs.PIDFD_INFO_PID: dict.fromkeys(("pid", "tgid", "ppid"), U32),
+        nsfs.PIDFD_INFO_CREDS: dict.fromkeys(("ruid", "rgid", "euid", "egid"), U32),
+        nsfs.PIDFD_INFO_CGROUPID: {"cgroupid": U64},
+        nsfs.PIDFD_INFO_EXIT: {"exit_code": S32},
+    },
+)
+MNT_NAMESPACES = record(nsfs.MntNsInfo, nr_mounts=U32, mnt_ns_id=U64)
+IDS = st.lists(U64, max_size=9).map(tuple)
+COUNTERS = record(rt.Counters, **dict.fromkeys(rt.Counters._fields, U64))
+EVENTS = st.lists(record(ino.Event, wd=S32, mask=U32, cookie=U32, name=TEXT), max_size=5)
 
 VERDICTS = record(Verdict, code=S32, chain=maybe(TEXT))
 _REG = maybe(U32)
@@ -221,6 +305,15 @@ CODECS: dict[str, tuple[st.SearchStrategy[Any], Codec]] = {
     "address": (ADDRESSES, (rt.put_address, rt.get_address)),
     "route": (ROUTES, (rt.put_route, rt.get_route)),
     "rule": (RULES, (rt.put_rule, rt.get_rule)),
+    "nsid": (NSIDS, (nsid.put_nsid, nsid.get_nsid)),
+    "neighbour": (NEIGHBOURS, (nb.put_neighbour, nb.get_neighbour)),
+    "nsfs_handle": (HANDLES, (nsfs.put_handle, nsfs.get_handle)),
+    "statmount": (MOUNTS, (written.statmount, nsfs.get_statmount)),
+    "pidfd_info": (PROCESSES, (written.pidfd_info, nsfs.get_pidfd_info)),
+    "mnt_ns_info": (MNT_NAMESPACES, (written.mnt_ns_info, nsfs.get_mnt_ns_info)),
+    "ids": (IDS, (written.ids, nsfs.get_ids)),
+    "counters": (COUNTERS, (written.counters, rt.get_counters)),
+    "events": (EVENTS, (written.events, lambda data: list(ino.get_events(data)))),
     "expr": (EXPRESSIONS, (ex.put_expr, ex.get_expr)),
     "table": (TABLES, (nf.put_table, nf.get_table)),
     "chain": (CHAINS, (nf.put_chain, nf.get_chain)),

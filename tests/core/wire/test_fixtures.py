@@ -9,8 +9,11 @@ import pytest
 
 from core.wire import record, world
 from weft.core.wire import buffer as wire
+from weft.core.wire import inotify as ino
+from weft.core.wire import neighbour as nb
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import nft_expr as ex
+from weft.core.wire import nsfs, nsid
 from weft.core.wire import rtnetlink as rt
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="recorded on a little endian machine")
@@ -96,6 +99,85 @@ def test_rules() -> None:
     assert rt.Rule(2, 32766, table=rt.RT_TABLE_MAIN, protocol=rt.RTPROT_KERNEL) in found
     # the kernel leaves a priority of 0 out
     assert rt.Rule(2, table=rt.RT_TABLE_LOCAL, protocol=rt.RTPROT_KERNEL) in found
+
+
+def switch() -> dict[str | None, bytes]:
+    return {rt.get_link(p).ifname: p for p in payloads("switch", rt.RTM_NEWLINK)}
+
+
+def test_a_bridge_with_spanning_tree() -> None:
+    found = rt.get_link(switch()["br0"]).bridge
+    assert found is not None
+    own = bytes.fromhex("2000020000000010")
+    assert found == rt.Bridge(
+        stp_state=1, forward_delay=1500, ageing_time=30000, mcast_snooping=1, nf_call_iptables=0,
+        vlan_filtering=0, hello_time=150, max_age=2500, priority=8192, root_id=own, bridge_id=own,
+        root_port=0, root_path_cost=0, topology_change=0,
+    )  # fmt: skip
+
+
+def test_a_port_and_its_counters() -> None:
+    payload = switch()["v0"]
+    own = bytes.fromhex("2000020000000010")
+    assert rt.get_link(payload).port == rt.Port(
+        state=0, hairpin=0, isolated=0, learning=1, flood=1, mcast_flood=1, bcast_flood=1, neigh_suppress=0,
+        priority=5, cost=77, guard=1, protect=0, fast_leave=1, root_id=own, bridge_id=own,
+        designated_port=0x1401, designated_cost=0, id=0x1401, no=1,
+    )  # fmt: skip
+    assert rt.get_counters(payload) == rt.Counters(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_neighbours() -> None:
+    found = [nb.get_neighbour(p) for p in payloads("neighbours", nb.RTM_NEWNEIGH)]
+    assert None not in [entry.cacheinfo for entry in found]
+    plain = [entry._replace(cacheinfo=None) for entry in found]
+    nine, eight = bytes([10, 1, 2, 9]), bytes([10, 1, 2, 8])
+    mac = bytes.fromhex("020000000099"), bytes.fromhex("020000000088")
+    assert nb.Neighbour(10, 2, nine, mac[0], nb.NUD_PERMANENT, type=rt.RTN_UNICAST) in plain
+    assert nb.Neighbour(10, 2, eight, mac[1], nb.NUD_STALE, nb.NTF_ROUTER, rt.RTN_UNICAST) in plain
+
+
+def test_a_mac_table() -> None:
+    found = [nb.get_neighbour(p)._replace(cacheinfo=None) for p in payloads("fdb", nb.RTM_NEWNEIGH)]
+    by_hand, own = bytes.fromhex("0200000000aa"), bytes.fromhex("020000000011")
+    entry = nb.Neighbour(11, rt.AF_BRIDGE, lladdr=by_hand, state=nb.NUD_NOARP, master=10)
+    assert entry._replace(flags=nb.NTF_STICKY) in found
+    assert entry._replace(lladdr=own, state=nb.NUD_PERMANENT) in found
+    assert {bool(other.flags & nb.NTF_SELF) for other in found if other.master is None} <= {True}
+
+
+def test_ids_of_namespaces() -> None:
+    assert [nsid.get_nsid(p) for p in payloads("nsids", nsid.RTM_NEWNSID)] == [nsid.Nsid(3), nsid.Nsid(12)]
+
+
+def test_the_mounts_of_named_namespaces() -> None:
+    *others, blue = map(nsfs.get_statmount, record.load("mounts"))
+    (handle,) = map(nsfs.get_handle, record.load("handle"))
+    (place,) = map(nsfs.get_mnt_ns_info, record.load("mnt_ns_info"))
+    assert (blue.fs_type, blue.mnt_point) == ("nsfs", "/run/netns/blue")
+    assert blue.mnt_root == f"net:[{handle.ns_inum}]"
+    assert handle.ns_type == 0x40000000
+    assert nsfs.put_handle(handle) == record.load("handle")[0]
+    assert {mount.mnt_ns_id for mount in (*others, blue)} == {place.mnt_ns_id}
+    assert ("tmpfs", "/", "/run") in [(m.fs_type, m.mnt_root, m.mnt_point) for m in others]
+    assert blue.mnt_parent_id in [mount.mnt_id for mount in others]
+    assert blue.mnt_propagation == 1 << 20
+    assert blue.sb_source is None
+
+
+def test_processes() -> None:
+    running, ended = map(nsfs.get_pidfd_info, record.load("processes"))
+    assert running.pid == running.tgid != running.ppid
+    assert (running.ruid, running.rgid, running.euid, running.egid, running.exit_code) == (0, 0, 0, 0, None)
+    assert (ended.pid, ended.ruid, ended.exit_code) == (None, None, 3 << 8)
+
+
+def test_names_that_come_and_go() -> None:
+    (data,) = record.load("inotify")
+    assert list(ino.get_events(data)) == [
+        ino.Event(1, ino.IN_CREATE, 0, "blue"),
+        ino.Event(1, ino.IN_DELETE, 0, "green"),
+    ]
 
 
 def test_a_refusal_with_the_whole_request_in_it() -> None:

@@ -9,17 +9,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.wire import world
+from core.wire import world, written
 from core.wire.strategies import CODECS
 from weft.core.model.errors import WireError
 from weft.core.wire import buffer as wire
+from weft.core.wire import inotify as ino
+from weft.core.wire import neighbour as nb
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import nft_expr as ex
+from weft.core.wire import nsfs, nsid
 from weft.core.wire import rtnetlink as rt
 
 Get = Callable[[bytes], Any]
 
-_PORT = rt.Port(state=3, hairpin=1)
+_PORT = rt.Port(state=3, hairpin=1, cost=2, root_id=bytes(8), no=1)
+_MOUNT = nsfs.StatMount(0x27A, 1, 2, 3, 4, 5, 6, "nsfs", "net:[1]", "/run/netns/blue", 7, "nsfs")
+_ENTRY = nb.Neighbour(
+    3,
+    7,
+    bytes(4),
+    bytes(6),
+    nb.NUD_NOARP,
+    nb.NTF_MASTER,
+    vlan=1,
+    master=2,
+    cacheinfo=nb.CacheInfo(1, 2, 3, 4),
+)
+_EVENTS = [ino.Event(1, ino.IN_CREATE, 0, "blue"), ino.Event(1, ino.IN_DELETE_SELF, 0, "")]
 _PEER = rt.Link(ifname="eth0", mac=bytes(6), netns_fd=3)
 _VETH = rt.Link(
     5, ifname="h", kind="veth", peer=_PEER, port=_PORT, altnames=("weft:0123", "b"), addr_gen_mode=1
@@ -30,6 +46,13 @@ _RULE = nf.RuleDef(
 SAMPLES: dict[str, tuple[bytes, Get]] = {
     "veth": (rt.put_link(_VETH), rt.get_link),
     "bridge": (rt.put_link(rt.Link(kind="bridge", bridge=rt.Bridge(stp_state=1))), rt.get_link),
+    "nsid": (nsid.put_nsid(nsid.Nsid(1, current_nsid=2)), nsid.get_nsid),
+    "neighbour": (nb.put_neighbour(_ENTRY), nb.get_neighbour),
+    "counters": (written.counters(rt.Counters(1, 2, 3, 4, 5, 6, 7, 8)), rt.get_counters),
+    "nsfs_handle": (nsfs.put_handle(nsfs.NsfsHandle(1, 2, 3)), nsfs.get_handle),
+    "mnt_ns_info": (written.mnt_ns_info(nsfs.MntNsInfo(1, 2)), nsfs.get_mnt_ns_info),
+    "statmount": (written.statmount(_MOUNT), nsfs.get_statmount),
+    "events": (written.events(_EVENTS), lambda data: list(ino.get_events(data))),
     "address": (rt.put_address(rt.Address(2, bytes(4), 24, flags=0x200, label="l")), rt.get_address),
     "route": (rt.put_route(rt.Route(2, bytes(4), 24, oif=3, table=1000)), rt.get_route),
     "rule": (rt.put_rule(rt.Rule(2, 5, iifname="br0", table=1000, protocol=3)), rt.get_rule),
@@ -98,7 +121,11 @@ def test_noise(name: str, data: bytes) -> None:
     tried(get, data)
 
 
-@pytest.mark.parametrize("name", sorted(CODECS))
+#: Those that no netlink attribute comes near.
+_STRUCTURES = {"nsfs_handle", "statmount", "pidfd_info", "mnt_ns_info", "ids", "events"}
+
+
+@pytest.mark.parametrize("name", sorted(set(CODECS) - _STRUCTURES))
 @given(items=st.lists(st.tuples(st.integers(0, 60), st.binary(max_size=24)), max_size=8))
 def test_attributes_of_any_type_and_size(name: str, items: list[tuple[int, bytes]]) -> None:
     """Well-formed all the way, and nonsense: header, then attributes that the family may know."""
@@ -106,6 +133,36 @@ def test_attributes_of_any_type_and_size(name: str, items: list[tuple[int, bytes
     body = b"".join([wire.attr(kind, payload) for kind, payload in items])
     for header in (0, 4, 8, 12, 16):
         tried(get, bytes(header) + body)
+
+
+def test_a_fixed_structure_cut_short() -> None:
+    for data, get in (
+        (written.pidfd_info(nsfs.PidfdInfo(0)), nsfs.get_pidfd_info),
+        (written.mnt_ns_info(nsfs.MntNsInfo(1, 2)), nsfs.get_mnt_ns_info),
+        (nsfs.put_handle(nsfs.NsfsHandle(1, 2, 3)), nsfs.get_handle),
+        (written.ids([1]), nsfs.get_ids),
+    ):
+        assert tried(get, data)
+        assert not [size for size in range(1, len(data)) if tried(get, data[:size])]
+    assert nsfs.get_ids(b"") == ()
+
+
+def test_structures_that_have_grown_are_read_as_far_as_they_are_known() -> None:
+    later = bytes(range(40))
+    handle = nsfs.put_handle(nsfs.NsfsHandle(1, 2, 3))
+    longer = (16 + len(later)).to_bytes(4, "little") + handle[4:] + later
+    for data, get, known in (
+        (longer, nsfs.get_handle, handle),
+        (written.pidfd_info(nsfs.PidfdInfo(1, 2, 3, 4)) + later, nsfs.get_pidfd_info, None),
+        (written.mnt_ns_info(nsfs.MntNsInfo(1, 2)) + later, nsfs.get_mnt_ns_info, None),
+    ):
+        assert get(data) == get(known or data[: -len(later)])
+
+
+def test_a_bridge_id_of_another_size_is_refused() -> None:
+    for size in (0, 6, 7, 9):
+        with pytest.raises(WireError):
+            rt.get_link(rt.put_link(rt.Link(port=rt.Port(root_id=bytes(size)))))
 
 
 def test_lengths_that_would_not_advance() -> None:

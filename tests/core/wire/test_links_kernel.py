@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import subprocess
 from typing import Any
 
 import pytest
 
-from core.wire.sandbox import Kernel, ip, new_netns, sandboxed
+from core.wire.sandbox import Kernel, ip, new_netns, process_in, sandboxed
 from weft.core.model.errors import WireError
 from weft.core.wire import buffer as wire
 from weft.core.wire import rtnetlink as rt
@@ -79,15 +80,17 @@ def test_the_peer_reads_back_with_its_namespace() -> None:
 
 @sandboxed
 def test_bridge_options() -> None:
-    times = {"forward_delay": 0, "ageing_time": 12300}
+    times: dict[str, Any] = {"forward_delay": 0, "ageing_time": 12300}
     asked = rt.Bridge(stp_state=0, mcast_snooping=0, nf_call_iptables=1, **times)
     with Kernel() as kernel:
         kernel.do(rt.new_link(rt.Link(ifname="br0", kind="bridge", mtu=9000, bridge=asked)))
         (payload,) = kernel.ask(rt.get_link_request(name="br0"))
     data = link("br0")["linkinfo"]["info_data"]
     names = [name for name in rt.Bridge._fields if getattr(asked, name) is not None]
-    assert {name: data[name] for name in names} == {name: getattr(asked, name) for name in names}
-    assert rt.get_link(payload).bridge == asked._replace(vlan_filtering=data["vlan_filtering"])
+    wanted = {name: getattr(asked, name) for name in names}
+    assert {name: data[name] for name in names} == wanted
+    back = rt.get_link(payload).bridge
+    assert {name: getattr(back, name) for name in names} == wanted
     assert link("br0")["mtu"] == 9000
 
 
@@ -120,6 +123,9 @@ PORT_WORDS = {
     "mcast_flood": "mcast_flood",
     "bcast_flood": "bcast_flood",
     "neigh_suppress": "neigh_suppress",
+    "guard": "guard",
+    "protect": "root_block",
+    "fast_leave": "fastleave",
 }
 
 
@@ -131,7 +137,8 @@ def test_each_port_option_turns_over_alone(option: str) -> None:
         kernel.do(rt.new_link(veth("v0", master=socket.if_nametoindex("br0"))))
         before = link("v0")["linkinfo"]["info_slave_data"]
         turned = not before[PORT_WORDS[option]]
-        kernel.do(rt.set_link(rt.Link(ifname="v0", port=rt.Port(**{option: int(turned)}))))
+        wanted: dict[str, Any] = {option: int(turned)}
+        kernel.do(rt.set_link(rt.Link(ifname="v0", port=rt.Port(**wanted))))
         after = link("v0")["linkinfo"]["info_slave_data"]
         (payload,) = kernel.ask(rt.get_link_request(name="v0"))
     changed = {word for word in PORT_WORDS.values() if after[word] != before[word]}
@@ -188,6 +195,17 @@ def test_a_link_is_found_by_index_and_renamed() -> None:
         assert "UP" not in link("v1")["flags"]
         kernel.do(rt.del_link(index))
     assert [found["ifname"] for found in ip("link")] == ["lo"]
+
+
+@sandboxed
+def test_a_link_moves_to_the_namespace_of_a_process() -> None:
+    with Kernel() as kernel, process_in(new_netns()) as process:
+        kernel.do(rt.new_link(veth("v0")), rt.set_link(rt.Link(ifname="v0p", netns_pid=process.pid)))
+        born = rt.Link(ifname="v1p", netns_pid=process.pid)
+        kernel.do(rt.new_link(rt.Link(ifname="v1", kind="veth", peer=born)))
+        there = os.open(f"/proc/{process.pid}/ns/net", os.O_RDONLY)
+        assert {found["ifname"] for found in ip("link", there)} == {"lo", "v0p", "v1p"}
+        assert {found["ifname"] for found in ip("link")} == {"lo", "v0", "v1"}
 
 
 @sandboxed

@@ -1,4 +1,4 @@
-"""What we encode, decoded by pyroute2, which has its own idea of every attribute."""
+"""What we encode, decoded by pyroute2, and the other way: it has its own idea of every attribute."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from pyroute2.netlink.nfnetlink.nftsocket import (
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from core.wire import world
 from weft.core.wire import buffer as wire
+from weft.core.wire import neighbour as nb
 from weft.core.wire import nfnetlink as nf
+from weft.core.wire import nsid
 from weft.core.wire import rtnetlink as rt
 
 Message = tuple[int, int, bytes]
@@ -30,6 +34,16 @@ def decoded(cls: Any, message: Message) -> Any:
     found.decode()
     assert (found["header"]["type"], found["header"]["flags"]) == (kind, flags)
     return found
+
+
+def encoded(cls: Any, attributes: dict[str, Any], **header: Any) -> bytes:
+    """A payload by pyroute2."""
+    message = cls()
+    for name, value in header.items():
+        message[name] = value
+    message["attrs"] = list(attributes.items())
+    message.encode()
+    return bytes(message.data)[16:]
 
 
 def values(found: Any, *names: str) -> list[Any]:
@@ -67,6 +81,81 @@ def test_a_bridge_and_its_port() -> None:
     assert link.get_attr("IFLA_IFALIAS") == "x"
     inet6 = link.get_attr("IFLA_AF_SPEC").get_attr("AF_INET6")
     assert inet6.get_attr("IFLA_INET6_ADDR_GEN_MODE") == 1
+
+
+def test_a_switch() -> None:
+    ident = bytes.fromhex("1000020000000001")
+    facts: dict[str, Any] = {"hello_time": 150, "max_age": 2500, "priority": 4096, "root_port": 3}
+    asked = rt.Bridge(root_id=ident, root_path_cost=2, topology_change=1, **facts)
+    bridge = decoded(ifinfmsg, rt.set_link(rt.Link(ifname="br0", kind="bridge", bridge=asked)))
+    data = bridge.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
+    assert values(data, *[f"IFLA_BR_{name.upper()}" for name in facts]) == list(facts.values())
+    assert values(data, "IFLA_BR_ROOT_PATH_COST", "IFLA_BR_TOPOLOGY_CHANGE") == [2, 1]
+    root = data.get_attr("IFLA_BR_ROOT_ID")
+    assert (root["prio"], root["addr"]) == (int.from_bytes(ident[:2], "little"), "02:00:00:00:00:01")
+    numbers = {"priority": 5, "cost": 77, "guard": 1, "protect": 0, "fast_leave": 1, "designated_port": 9}
+    numbers |= {"designated_cost": 8, "id": 0x8001, "no": 1}
+    port = rt.Port(bridge_id=ident, **numbers)  # type: ignore[arg-type]
+    link = decoded(ifinfmsg, rt.set_link(rt.Link(ifname="h", netns_pid=7, port=port)))
+    slave = link.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_SLAVE_DATA")
+    assert values(slave, *[f"IFLA_BRPORT_{name.upper()}" for name in numbers]) == list(numbers.values())
+    assert slave.get_attr("IFLA_BRPORT_BRIDGE_ID")["addr"] == "02:00:00:00:00:01"
+    assert link.get_attr("IFLA_NET_NS_PID") == 7
+
+
+def test_counters() -> None:
+    names = rt.Counters._fields
+    told = {name: n + (1 << 40) for n, name in enumerate(names)}
+    rest = dict.fromkeys([field for field, _ in ifinfmsg.ifstats64.fields if field not in names], 99)
+    payload = encoded(ifinfmsg, {"IFLA_IFNAME": "h", "IFLA_STATS64": {**told, **rest}}, index=3)
+    assert rt.get_counters(payload) == rt.Counters(**told)
+
+
+def test_the_ports_of_a_bridge() -> None:
+    found = decoded(ifinfmsg, rt.dump_links(master=5, target_netnsid=2))
+    assert values(found, "IFLA_MASTER", "IFLA_IF_NETNSID", "IFLA_EXT_MASK") == [5, 2, 8]
+
+
+def test_ids_of_namespaces() -> None:
+    names = ("NETNSA_NSID", "NETNSA_PID", "NETNSA_FD", "NETNSA_TARGET_NSID")
+    for message, expected in (
+        (nsid.new_nsid(9), [0xFFFFFFFF, None, 9, None]),
+        (nsid.new_nsid(pid=7, nsid=3), [3, 7, None, None]),
+        (nsid.get_nsid_request(nsid=2, target_nsid=4), [2, None, None, 4]),
+        (nsid.dump_nsids(), [None] * 4),
+    ):
+        assert values(decoded(nsidmsg, message), *names) == expected
+    answer = encoded(nsidmsg, {"NETNSA_NSID": 0xFFFFFFFF, "NETNSA_CURRENT_NSID": 5})
+    assert nsid.get_nsid(answer) == nsid.Nsid(-1, current_nsid=5)
+
+
+def test_neighbours() -> None:
+    asked = nb.Neighbour(3, 2, bytes([10, 1, 2, 9]), bytes.fromhex("020000000001"), nb.NUD_PERMANENT)
+    found = decoded(ndmsg, nb.new_neighbour(asked))
+    assert (found["family"], found["ifindex"], found["state"], found["flags"]) == (2, 3, 0x80, 0)
+    assert values(found, "NDA_DST", "NDA_LLADDR") == ["10.1.2.9", "02:00:00:00:00:01"]
+    ages = dict(zip(("ndm_confirmed", "ndm_used", "ndm_updated", "ndm_refcnt"), range(4), strict=True))
+    attributes = {"NDA_DST": "10.1.2.9", "NDA_LLADDR": "02:00:00:00:00:01", "NDA_CACHEINFO": ages}
+    told = encoded(ndmsg, attributes, family=2, ifindex=3, state=0x80, ndm_type=1)
+    assert nb.get_neighbour(told) == asked._replace(type=1, cacheinfo=nb.CacheInfo(0, 1, 2, 3))
+
+
+def test_a_mac_table() -> None:
+    mac = bytes.fromhex("020000000001")
+    entry = nb.Neighbour(4, 7, lladdr=mac, state=nb.NUD_NOARP, flags=nb.NTF_MASTER, vlan=7, ext_flags=1)
+    found = decoded(ndmsg, nb.new_neighbour(entry))
+    assert (found["family"], found["ifindex"], found["state"], found["flags"]) == (7, 4, 0x40, 4)
+    assert values(found, "NDA_LLADDR", "NDA_VLAN", "NDA_FLAGS_EXT") == ["02:00:00:00:00:01", 7, 1]
+    assert values(decoded(ndmsg, nb.dump_fdb(9)), "NDA_MASTER", "NDA_IFINDEX") == [9, None]
+    assert values(decoded(ndmsg, nb.dump_neighbours(2, 8)), "NDA_MASTER", "NDA_IFINDEX") == [None, 8]
+    told = encoded(
+        ndmsg,
+        {"NDA_LLADDR": "02:00:00:00:00:01", "NDA_VLAN": 7, "NDA_MASTER": 9},
+        family=7,
+        ifindex=4,
+        state=0x40,
+    )
+    assert nb.get_neighbour(told) == entry._replace(flags=0, ext_flags=0, master=9)
 
 
 def test_altnames() -> None:

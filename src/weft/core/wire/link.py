@@ -20,6 +20,7 @@ from weft.core.wire.buffer import (
     S32,
     STRING,
     U8,
+    U16,
     U32,
     attr,
     attrs,
@@ -74,9 +75,12 @@ IFLA_IFNAME = 3
 IFLA_MTU = 4
 IFLA_LINK = 5
 IFLA_MASTER = 10
+IFLA_PROTINFO = 12
 IFLA_OPERSTATE = 16
 IFLA_LINKINFO = 18
+IFLA_NET_NS_PID = 19
 IFLA_IFALIAS = 20
+IFLA_STATS64 = 23
 IFLA_AF_SPEC = 26
 IFLA_GROUP = 27
 IFLA_NET_NS_FD = 28
@@ -113,10 +117,23 @@ RTEXT_FILTER_SKIP_STATS = 8
 _AF_BRIDGE = 7
 _AF_INET6 = 10
 _IFINFOMSG = Struct("=BxHiII")
+_COUNTERS = Struct("=8Q")
+
+
+def _get_bridge_id(data: bytes) -> bytes:
+    if len(data) != 8:
+        raise WireError(f"a bridge id of {len(data)} bytes, not 8")
+    return data
+
+
+_BRIDGE_ID = attr, _get_bridge_id
 
 
 class Bridge(Record):
-    """Options of a bridge (IFLA_BR_*). Times are in hundredths of a second."""
+    """Options of a bridge (IFLA_BR_*), and from ``root_id`` on what the kernel reports and does not
+    take. Times are in hundredths of a second. An id is the priority in two bytes, big endian, and
+    the MAC in six; ``root_id`` is the bridge's own when it is the root of its spanning tree.
+    """
 
     stp_state: int | None = None
     forward_delay: int | None = None
@@ -124,20 +141,40 @@ class Bridge(Record):
     mcast_snooping: int | None = None
     nf_call_iptables: int | None = None
     vlan_filtering: int | None = None
+    hello_time: int | None = None
+    max_age: int | None = None
+    priority: int | None = None
+    root_id: bytes | None = None
+    bridge_id: bytes | None = None
+    root_port: int | None = None
+    root_path_cost: int | None = None
+    topology_change: int | None = None
 
 
 _BRIDGE: tuple[Column, ...] = (
     (1, "forward_delay", U32),
+    (2, "hello_time", U32),
+    (3, "max_age", U32),
     (4, "ageing_time", U32),
     (5, "stp_state", U32),
+    (6, "priority", U16),
     (7, "vlan_filtering", U8),
+    (10, "root_id", _BRIDGE_ID),
+    (11, "bridge_id", _BRIDGE_ID),
+    (12, "root_port", U16),
+    (13, "root_path_cost", U32),
+    (14, "topology_change", U8),
     (23, "mcast_snooping", U8),
     (36, "nf_call_iptables", U8),
 )
 
 
 class Port(Record):
-    """Options of a bridge's port (IFLA_BRPORT_*)."""
+    """Options of a bridge's port (IFLA_BRPORT_*), and from ``root_id`` on what the kernel reports
+    and does not take. ``guard`` shuts BPDUs out and ``protect`` keeps the root from being behind
+    it. Ids are as in Bridge, of the root and of the bridge that speaks for this port's segment;
+    ``no`` numbers the bridge's ports, ``id`` is that with the port's priority over it.
+    """
 
     state: int | None = None
     hairpin: int | None = None
@@ -147,13 +184,35 @@ class Port(Record):
     mcast_flood: int | None = None
     bcast_flood: int | None = None
     neigh_suppress: int | None = None
+    priority: int | None = None
+    cost: int | None = None
+    guard: int | None = None
+    protect: int | None = None
+    fast_leave: int | None = None
+    root_id: bytes | None = None
+    bridge_id: bytes | None = None
+    designated_port: int | None = None
+    designated_cost: int | None = None
+    id: int | None = None
+    no: int | None = None
 
 
 _PORT: tuple[Column, ...] = (
     (1, "state", U8),
+    (2, "priority", U16),
+    (3, "cost", U32),
     (4, "hairpin", U8),
+    (5, "guard", U8),
+    (6, "protect", U8),
+    (7, "fast_leave", U8),
     (8, "learning", U8),
     (9, "flood", U8),
+    (13, "root_id", _BRIDGE_ID),
+    (14, "bridge_id", _BRIDGE_ID),
+    (15, "designated_port", U16),
+    (16, "designated_cost", U16),
+    (17, "id", U16),
+    (18, "no", U16),
     (27, "mcast_flood", U8),
     (30, "bcast_flood", U8),
     (32, "neigh_suppress", U8),
@@ -189,6 +248,7 @@ class Link(Record):
     link: int | None = None
     link_netnsid: int | None = None
     netns_fd: int | None = None
+    netns_pid: int | None = None
     target_netnsid: int | None = None
     new_ifindex: int | None = None
     kind: str | None = None
@@ -206,6 +266,7 @@ _LINK: tuple[Column, ...] = (
     (IFLA_LINK, "link", U32),
     (IFLA_MASTER, "master", U32),
     (IFLA_OPERSTATE, "operstate", U8),
+    (IFLA_NET_NS_PID, "netns_pid", U32),
     (IFLA_IFALIAS, "alias", STRING),
     (IFLA_GROUP, "group", U32),
     (IFLA_NET_NS_FD, "netns_fd", U32),
@@ -309,8 +370,11 @@ def _get_link(data: bytes, inner: bool) -> Link:
         fields["altnames"] = tuple(names)
     if IFLA_LINKINFO in found:
         fields.update(_get_info(found[IFLA_LINKINFO], inner))
-    # a bridge's IFLA_AF_SPEC holds VLANs, not address families
-    if IFLA_AF_SPEC in found and family != _AF_BRIDGE:
+    # a bridge's notice holds the port here, and its IFLA_AF_SPEC VLANs, not address families
+    if family == _AF_BRIDGE:
+        if IFLA_PROTINFO in found:
+            fields["port"] = Port(**get_fields(attrs(found[IFLA_PROTINFO]), _PORT))
+    elif IFLA_AF_SPEC in found:
         fields["addr_gen_mode"] = _get_addr_gen_mode(found[IFLA_AF_SPEC])
     return Link(ifindex, flags, change, family=family, type=arphrd, **fields)
 
@@ -318,6 +382,30 @@ def _get_link(data: bytes, inner: bool) -> Link:
 def get_link(data: bytes) -> Link:
     """The payload of RTM_NEWLINK or RTM_DELLINK. WireError."""
     return _get_link(data, inner=False)
+
+
+class Counters(Record):
+    """What a link has carried since it was made (rtnl_link_stats64, whose further fields nobody here
+    asks for). ``dropped`` counts what was fine and for which there was no room or no use."""
+
+    rx_packets: int
+    tx_packets: int
+    rx_bytes: int
+    tx_bytes: int
+    rx_errors: int
+    tx_errors: int
+    rx_dropped: int
+    tx_dropped: int
+
+
+def get_counters(data: bytes) -> Counters:
+    """The counters in the payload of RTM_NEWLINK, whose Link lacks them: they change with every packet,
+    and most readers have no use for them. WireError, also for a bridge's notice, which has none."""
+    _, found = split(data, _IFINFOMSG)
+    counters = found.get(IFLA_STATS64, b"")
+    if len(counters) < _COUNTERS.size:
+        raise WireError(f"a link's counters in {len(counters)} bytes")
+    return Counters(*_COUNTERS.unpack_from(counters))
 
 
 def _newborn(link: Link) -> None:
@@ -363,7 +451,8 @@ def del_group(group: int) -> Message:
 
 
 def _asked(target_netnsid: int | None) -> bytes:
-    """No counters, which are half of an answer; the namespace of that id instead of the socket's."""
+    """No IPv6 statistics, which are a quarter of an answer; the namespace of that id instead of the
+    socket's."""
     target = b"" if target_netnsid is None else s32(IFLA_TARGET_NETNSID, target_netnsid)
     return u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS) + target
 
@@ -375,9 +464,10 @@ def get_link_request(ifindex: int = 0, name: str | None = None, target_netnsid: 
     return RTM_GETLINK, NLM_F_REQUEST, _which(ifindex, name) + _asked(target_netnsid)
 
 
-def dump_links(target_netnsid: int | None = None) -> Message:
-    """Asks for all links, of another namespace when its id is given."""
-    return RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, _which(0, None) + _asked(target_netnsid)
+def dump_links(target_netnsid: int | None = None, master: int | None = None) -> Message:
+    """Asks for all links, of another namespace when its id is given, or for those of one master."""
+    ports = b"" if master is None else u32(IFLA_MASTER, master)
+    return RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, _which(0, None) + ports + _asked(target_netnsid)
 
 
 def add_altname(ifname: str, *altnames: str) -> Message:

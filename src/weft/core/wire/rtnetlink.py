@@ -1,4 +1,5 @@
 """Addresses, routes and routing rules; links are in link.py and stand here too (rtnetlink(7)).
+Neighbours are in neighbour.py, the ids of namespaces in nsid.py.
 
 What the kernel does with them: net/ipv4/devinet.c, net/ipv6/addrconf.c, net/ipv4/fib_frontend.c,
 net/ipv6/route.c, net/core/fib_rules.c; headers linux/if_addr.h, linux/rtnetlink.h, linux/fib_rules.h.
@@ -30,6 +31,11 @@ from weft.core.wire.buffer import (
     u32,
 )
 from weft.core.wire.link import (
+    BR_STATE_BLOCKING,
+    BR_STATE_DISABLED,
+    BR_STATE_FORWARDING,
+    BR_STATE_LEARNING,
+    BR_STATE_LISTENING,
     IF_OPER_DORMANT,
     IF_OPER_DOWN,
     IF_OPER_LOWERLAYERDOWN,
@@ -52,6 +58,7 @@ from weft.core.wire.link import (
     RTM_NEWLINKPROP,
     RTM_SETLINK,
     Bridge,
+    Counters,
     Link,
     Port,
     add_altname,
@@ -59,6 +66,7 @@ from weft.core.wire.link import (
     del_group,
     del_link,
     dump_links,
+    get_counters,
     get_link,
     get_link_request,
     new_link,
@@ -72,7 +80,13 @@ if TYPE_CHECKING:
 
 #: What stands here from other modules.
 __all__ = [
+    "BR_STATE_BLOCKING",
+    "BR_STATE_DISABLED",
+    "BR_STATE_FORWARDING",
+    "BR_STATE_LEARNING",
+    "BR_STATE_LISTENING",
     "Bridge",
+    "Counters",
     "IFF_BROADCAST",
     "IFF_LOOPBACK",
     "IFF_LOWER_UP",
@@ -101,6 +115,7 @@ __all__ = [
     "del_group",
     "del_link",
     "dump_links",
+    "get_counters",
     "get_link",
     "get_link_request",
     "new_link",
@@ -114,15 +129,9 @@ RTM_GETADDR = 22
 RTM_NEWROUTE = 24
 RTM_DELROUTE = 25
 RTM_GETROUTE = 26
-RTM_NEWNEIGH = 28
-RTM_DELNEIGH = 29
-RTM_GETNEIGH = 30
 RTM_NEWRULE = 32
 RTM_DELRULE = 33
 RTM_GETRULE = 34
-RTM_NEWNSID = 88
-RTM_DELNSID = 89
-RTM_GETNSID = 90
 
 RTNLGRP_LINK = 1
 RTNLGRP_NOTIFY = 2
