@@ -122,6 +122,35 @@ class LinuxMachine:
     def netns_inode(self, name: str) -> int:
         return netns.inode(name)
 
+    def pin(self, netns: str) -> int:
+        return self._hands.pin(netns)
+
+    def netns_names(self) -> list[str]:
+        return netns.names()
+
+    def netns_handle(self, name: str) -> bytes:
+        from weft.linux import nsfs
+
+        try:
+            return nsfs.handle(netns.path(name))
+        except OSError:
+            return b""  # before Linux 6.18 namespaces have none
+
+    def is_gone(self, handle: bytes) -> bool:
+        from weft.linux import nsfs
+
+        return nsfs.is_gone(handle)
+
+    def wait_gone(self, handle: bytes) -> None:
+        from weft.linux import nsfs
+
+        nsfs.wait_gone(handle)
+
+    def container_pid(self, engine: str, name: str) -> int:
+        from weft.linux import engines
+
+        return engines.pid_of(engine, name)
+
     def processes(self, inodes: Iterable[int]) -> dict[int, list[int]]:
         from weft.linux import process
 

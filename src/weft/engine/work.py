@@ -188,10 +188,21 @@ NETWORK = "network"
 CONTAINER = "container"
 DETACH = "detach"
 PROXY = "proxy"
+#: Names of namespaces that are given, and that are taken off; wires and switches, which are not on record.
+NAMESPACE = "namespace"
+NAMESPACE_GONE = "namespace-gone"
+WIRE = "wire"
+_WITHOUT_MEMBERS = (PROXY, NAMESPACE, NAMESPACE_GONE, WIRE)
 
 
 def forget(store: Store, verb: str, subject: str) -> None:
     """Forgets the wish of an entry."""
+    if verb == NAMESPACE:
+        for name in subject.split("\n"):
+            store.drop_namespace(name)
+    if verb == NAMESPACE_GONE:
+        for name in subject.split("\n"):
+            store.retire_namespace(name)
     for name in members(verb, subject):
         endpoint = store.endpoint(name)
         if endpoint is not None:
@@ -204,6 +215,6 @@ def forget(store: Store, verb: str, subject: str) -> None:
 
 def members(verb: str, subject: str) -> list[str]:
     """The containers of an entry, one name a line; a network's own name comes before its members'."""
-    if verb == PROXY:
+    if verb in _WITHOUT_MEMBERS:
         return []
     return subject.split("\n")[1 if verb == NETWORK else 0 :]

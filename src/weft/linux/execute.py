@@ -193,11 +193,23 @@ class Hands:
             return self.route
         link = self._inside.get(name)
         if link is None:
-            link = self._inside[name] = netns.within(self._home, name, lambda: Netlink(NETLINK_ROUTE))
+            fd = self._netns_fd(name)
+            link = self._inside[name] = netns.within(self._home, fd, lambda: Netlink(NETLINK_ROUTE))
         return link
 
     def _names(self, where: str) -> Names:
         return Names(lambda ifname: self._index(where, ifname), self._netns_fd)
+
+    def pin(self, name: str) -> int:
+        """Opens a network namespace for the next plan, whatever becomes of its name or process; its inode.
+
+        NotFound when there is none, BadInput when it is something else.
+        """
+        if not name:
+            return os.fstat(self._home).st_ino
+        if name not in self._fds:
+            self._fds[name] = netns.open_net(name)
+        return os.fstat(self._fds[name]).st_ino
 
     def _netns_fd(self, name: str) -> int:
         fd = self._fds.get(name)
@@ -213,7 +225,10 @@ class Hands:
 
     def _call(self, op: Op) -> None:
         if isinstance(op, n.NetnsAdd):
-            self._add_netns(op.name)
+            self._add_netns(op)
+        elif isinstance(op, n.NetnsAttach):
+            self._prepare()
+            netns.attach(op.name, self._netns_fd(op.source))
         elif isinstance(op, n.NetnsDel):
             netns.delete(op.name)
         elif isinstance(op, n.Sysctl):
@@ -239,17 +254,23 @@ class Hands:
         for path, text in lines.items():
             files.add_hosts(path, text)
 
-    def _add_netns(self, name: str) -> None:
+    def _prepare(self) -> None:
         if not self._prepared:
             netns.prepare()
             self._prepared = True
+
+    def _add_netns(self, op: n.NetnsAdd) -> None:
+        self._prepare()
+        if op.plain:
+            netns.add(op.name, self._home, lambda: None)
+            return
 
         def first() -> Netlink:
             if os.path.exists("/proc/sys/net/ipv6"):
                 files.sysctl(_IPV6_OFF, "1")
             return Netlink(NETLINK_ROUTE)
 
-        self._inside[name] = netns.add(name, self._home, first)
+        self._inside[op.name] = netns.add(op.name, self._home, first)
 
     def _loopback(self, group: Sequence[Op]) -> None:
         from weft.core.ops import loopback as lb

@@ -28,6 +28,7 @@ _FAMILIES = {NETLINK_ROUTE: ("route", "CONFIG_NET"), NETLINK_NETFILTER: ("netfil
 _SOL_NETLINK = 270
 _EXT_ACK = 11
 _CAP_ACK = 10
+_GET_STRICT_CHK = 12
 _SO_RCVTIMEO = 20
 #: The kernel answers within its own call; 30 s is for a machine that swaps.
 _TIMEOUT = (30).to_bytes(8, byteorder) + bytes(8)
@@ -62,13 +63,16 @@ class Netlink:
 
     __slots__ = ("_seq", "_sock")
 
-    def __init__(self, protocol: int) -> None:
+    def __init__(self, protocol: int, strict: bool = False) -> None:
+        """``strict``: dumps heed what they are asked for (NETLINK_GET_STRICT_CHK), or are refused."""
         try:
             self._sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
         except OSError as error:
             raise _no_socket(protocol, error) from None
         self._sock.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        if strict:
+            self._sock.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
         self._sock.setsockopt(SOL_SOCKET, _SO_RCVTIMEO, _TIMEOUT)
         self._seq = 0
 

@@ -93,8 +93,57 @@ def open_fd(name: str) -> int:
     """A descriptor of a named namespace; NotFound when there is none."""
     try:
         return os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        raise _missing(name) from None
+
+
+def _missing(name: str) -> NotFound:
+    if not name.startswith("/"):
+        return NotFound(f"no network namespace {name} under {NETNS_DIR}", "`weft ns ls` lists what there is")
+    pid = name.split("/")[2] if name.startswith("/proc/") else ""
+    if pid.isdigit():
+        return NotFound(f"no process {pid}, or it has ended", "ps -e lists them")
+    return NotFound(f"no file {name!a}", "give the path of a namespace, as /proc/PID/ns/net")
+
+
+def open_net(name: str) -> int:
+    """A descriptor of a network namespace by name or path. NotFound; BadInput when it is something else."""
+    from weft.linux import nsfs
+
+    # O_NONBLOCK: a path from outside may be a fifo, and open(2) would wait for its writer.
+    try:
+        fd = os.open(path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
+        raise _missing(name) from None
+    except OSError as error:
+        raise NotPermitted(f"cannot open {path(name)!a}: {error.strerror}") from None
+    found = nsfs.type_of(fd)
+    if found == "net":
+        return fd
+    os.close(fd)
+    if found:
+        raise BadInput(f"{path(name)!a} is a {found} namespace, not a network namespace")
+    hint = f"`weft ns rm {name}` clears a name that leads nowhere" if not name.startswith("/") else ""
+    raise BadInput(f"{path(name)!a} is no namespace", hint or "give a path as /proc/PID/ns/net")
+
+
+def attach(name: str, fd: int) -> None:
+    """Gives a namespace that is open a name. FileExistsError when the name is taken."""
+    where = path(name)
+    os.close(os.open(where, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+    try:
+        libc.mount(f"/proc/self/fd/{fd}", where, "none", libc.MS_BIND)
+    except BaseException:
+        os.unlink(where)
+        raise
+
+
+def names() -> list[str]:
+    """All names under /run/netns, stale ones too."""
+    try:
+        return sorted(os.listdir(NETNS_DIR))
     except FileNotFoundError:
-        raise NotFound(f"no network namespace {name} under {NETNS_DIR}") from None
+        return []
 
 
 def inode(name: str) -> int:
@@ -107,13 +156,15 @@ def inode(name: str) -> int:
     return found.st_ino if found.st_dev == here.st_dev else 0
 
 
-def within(home: int, name: str, action: Callable[[], T]) -> T:
-    """Runs ``action`` with the calling thread inside a named namespace, then returns to ``home``."""
-    fd = open_fd(name)
+def within(home: int, place: str | int, action: Callable[[], T]) -> T:
+    """Runs ``action`` with the calling thread inside a namespace, by name, path or descriptor, then returns
+    to ``home``."""
+    fd = place if isinstance(place, int) else open_fd(place)
     try:
         libc.setns(fd, libc.CLONE_NEWNET)
     finally:
-        os.close(fd)
+        if fd != place:
+            os.close(fd)
     try:
         return action()
     finally:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # ``signal`` itself imports enum and what that needs: 6 ms
 
-_AT_FDCWD = -100
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 428, 429
 #: OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC
 _CLONE_TREE = 1 | 0x8000 | os.O_CLOEXEC
@@ -185,7 +184,7 @@ def join(launch: Launch) -> None:
 def _own_sys() -> None:
     """/sys of this network namespace, with the cgroup file systems that the old one carried."""
     try:
-        tree = libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, _CGROUP, _CLONE_TREE)
+        tree = libc.syscall(_SYS_OPEN_TREE, libc.AT_FDCWD, _CGROUP, _CLONE_TREE)
     except OSError:
         tree = -1
     libc.umount2("/sys", libc.MNT_DETACH)
@@ -193,7 +192,7 @@ def _own_sys() -> None:
     if tree >= 0:
         try:
             # MOVE_MOUNT_F_EMPTY_PATH
-            libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, _CGROUP, 4)
+            libc.syscall(_SYS_MOVE_MOUNT, tree, b"", libc.AT_FDCWD, _CGROUP, 4)
         except OSError:
             pass
         os.close(tree)

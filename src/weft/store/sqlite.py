@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from weft.core.model.address import Address, parse_address, parse_subnet
 from weft.core.model.errors import Conflict, NotFound, StoreError
+from weft.core.model.namespace import NamedNs
 from weft.core.model.network import Endpoint, Network, Pool, Sandbox
 from weft.core.model.publish import Publish
 from weft.core.model.state import Entry, State
@@ -15,10 +16,11 @@ from weft.store.lean import sqlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE network (
@@ -45,6 +47,16 @@ CREATE TABLE journal (
   id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, subject TEXT NOT NULL,
   plan TEXT NOT NULL, undo TEXT NOT NULL, forward INTEGER NOT NULL);
 """
+#: Names under /run/netns that weft gave. A removed one stays until its namespace is known to be gone.
+_NAMESPACES = """
+CREATE TABLE namespace (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL, how TEXT NOT NULL, inode INTEGER NOT NULL, handle BLOB NOT NULL,
+  created INTEGER NOT NULL, removed INTEGER NOT NULL);
+CREATE UNIQUE INDEX namespace_name ON namespace (name) WHERE removed = 0;
+"""
+_SCHEMA += _NAMESPACES
+#: What brings a database of an earlier format to the next one.
+_MIGRATIONS = {1: _NAMESPACES}
 _CONTAINER = (
     "name, hostname, dns, search, command, auto_remove, created,"
     " state, pid, started, exit_code, watcher, watcher_started"
@@ -104,6 +116,8 @@ class SqliteStore:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             self._create()
+        elif version in _MIGRATIONS:
+            self._migrate()
         elif version != SCHEMA_VERSION:
             raise StoreError(
                 f"the database has format {version}, this weft knows format {SCHEMA_VERSION}",
@@ -114,10 +128,19 @@ class SqliteStore:
         self._db.execute("PRAGMA journal_mode=WAL")
         with self.write():
             if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in _SCHEMA.split(";"):
-                    if statement.strip():
-                        self._db.execute(statement)
+                self._run(_SCHEMA)
                 self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _migrate(self) -> None:
+        with self.write():
+            while (version := self._db.execute("PRAGMA user_version").fetchone()[0]) in _MIGRATIONS:
+                self._run(_MIGRATIONS[version])
+                self._db.execute(f"PRAGMA user_version={version + 1}")
+
+    def _run(self, script: str) -> None:
+        for statement in script.split(";"):
+            if statement.strip():
+                self._db.execute(statement)
 
     def close(self) -> None:
         """Closes the database; the last one out folds the log into it."""
@@ -351,6 +374,41 @@ class SqliteStore:
         """All endpoints with published ports."""
         rows = self._all("SELECT DISTINCT container FROM publish")
         return tuple([e for e in [self.endpoint(r[0]) for r in rows] if e is not None])
+
+    # names of namespaces
+
+    def add_namespace(self, name: str, how: str, created: int) -> None:
+        """Stores a name that weft gives: ``how`` is "made" or "adopted"."""
+        try:
+            self._db.execute("INSERT INTO namespace VALUES (NULL,?,?,0,?,?,0)", (name, how, b"", created))
+        except sqlite.IntegrityError:
+            raise Conflict(f"namespace {name} exists already") from None
+
+    def set_namespace(self, name: str, inode: int, handle: bytes) -> None:
+        """Stores what namespace a name leads to."""
+        self._db.execute(
+            "UPDATE namespace SET inode=?, handle=? WHERE name=? AND removed=0", (inode, handle, name)
+        )
+
+    def namespaces(self) -> list[NamedNs]:
+        """All names that weft gave, also removed ones that are not known to be gone, by name."""
+        rows = self._all("SELECT id, name, how, inode, handle, removed FROM namespace ORDER BY name, id")
+        return [
+            NamedNs(i, name, how, inode, handle, bool(gone)) for i, name, how, inode, handle, gone in rows
+        ]
+
+    def drop_namespace(self, name: str) -> None:
+        """Forgets a name."""
+        self._db.execute("DELETE FROM namespace WHERE name=? AND removed=0", (name,))
+
+    def retire_namespace(self, name: str) -> None:
+        """Keeps a removed name's handle, where there is one: it tells whether the namespace went too."""
+        self._db.execute("DELETE FROM namespace WHERE name=? AND removed=0 AND handle=x''", (name,))
+        self._db.execute("UPDATE namespace SET removed=1 WHERE name=? AND removed=0", (name,))
+
+    def bury_namespaces(self, ids: Iterable[int]) -> None:
+        """Forgets removed names whose namespaces are gone."""
+        self._db.executemany("DELETE FROM namespace WHERE id=? AND removed=1", [(i,) for i in ids])
 
     # journal
 

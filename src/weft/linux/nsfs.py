@@ -1,0 +1,87 @@
+"""Namespaces as files: their types, handles and relatives (ioctl_nsfs(2), name_to_handle_at(2)).
+
+A handle names a namespace for good: its numbers are never used again, so that a stored one tells, long
+after the name is gone, whether the namespace is too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from fcntl import ioctl
+
+from weft.core.wire import nsfs as wire
+from weft.linux import libc
+
+#: namespaces(7): the kernel's names under /proc/PID/ns, and their flags.
+TYPES = {
+    "net": libc.CLONE_NEWNET,
+    "mnt": libc.CLONE_NEWNS,
+    "pid": libc.CLONE_NEWPID,
+    "uts": libc.CLONE_NEWUTS,
+    "ipc": libc.CLONE_NEWIPC,
+    "user": libc.CLONE_NEWUSER,
+    "cgroup": libc.CLONE_NEWCGROUP,
+    "time": libc.CLONE_NEWTIME,
+}
+_NAMES = {flag: name for name, flag in TYPES.items()}
+
+
+def type_of(fd: int) -> str:
+    """The type of the namespace behind a descriptor; "" when it is another kind of file."""
+    try:
+        return _NAMES.get(ioctl(fd, wire.NS_GET_NSTYPE), "")
+    except OSError:
+        return ""
+
+
+def handle(path: str) -> bytes:
+    """A namespace's handle, to be stored. OSError (EOPNOTSUPP) before Linux 6.18, which brought them."""
+    import ctypes
+
+    raw = ctypes.create_string_buffer(wire.NO_HANDLE, len(wire.NO_HANDLE))
+    mount = ctypes.c_int()
+    call = ctypes.CDLL(None, use_errno=True).name_to_handle_at
+    if call(libc.AT_FDCWD, os.fsencode(path), raw, ctypes.byref(mount), 0x400):  # AT_SYMLINK_FOLLOW
+        number = ctypes.get_errno()
+        raise OSError(number, f"name_to_handle_at: {os.strerror(number)}", path)
+    return wire.put_handle(wire.get_handle(raw.raw))
+
+
+def reopen(stored: bytes) -> int:
+    """A descriptor of the namespace behind a handle, whatever else still holds it; -1 when it is gone."""
+    import ctypes
+
+    call = ctypes.CDLL(None, use_errno=True).open_by_handle_at
+    fd = int(call(wire.FD_NSFS_ROOT, stored, os.O_RDONLY | os.O_CLOEXEC))
+    if fd < 0:
+        number = ctypes.get_errno()
+        if number == errno.ESTALE:
+            return -1
+        raise OSError(number, f"open_by_handle_at: {os.strerror(number)}")
+    return fd
+
+
+def is_gone(stored: bytes) -> bool:
+    """Whether the namespace behind a handle has ended."""
+    fd = reopen(stored)
+    if fd < 0:
+        return True
+    os.close(fd)
+    return False
+
+
+def wait_gone(stored: bytes) -> None:
+    """Waits until the namespace behind a handle has ended; the kernel's own notice tells."""
+    from weft.linux.scratch import Scratch
+
+    with Scratch() as scratch:
+        fd = reopen(stored)
+        if fd < 0:
+            return
+        try:
+            scratch.number(fd)
+        finally:
+            os.close(fd)
+        while not is_gone(stored):
+            scratch.wait()
