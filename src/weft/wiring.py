@@ -147,9 +147,9 @@ class LinuxMachine:
         nsfs.wait_gone(handle)
 
     def container_pid(self, engine: str, name: str) -> int:
-        from weft.linux import engines
+        from weft.linux.engines import pid_of
 
-        return engines.pid_of(engine, name)
+        return pid_of(engine, name)
 
     def processes(self, inodes: Iterable[int]) -> dict[int, list[int]]:
         from weft.linux import process

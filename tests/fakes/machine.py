@@ -229,6 +229,24 @@ class FakeMachine:
     def upstreams(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return self.servers, ()
 
+    def pin(self, netns: str) -> int:
+        return self.netns_inode(netns) if netns else 1
+
+    def netns_names(self) -> list[str]:
+        return sorted(self.netns)
+
+    def netns_handle(self, name: str) -> bytes:
+        return name.encode()
+
+    def is_gone(self, handle: bytes) -> bool:
+        return handle.decode() not in self.netns
+
+    def wait_gone(self, handle: bytes) -> None:
+        assert self.is_gone(handle)
+
+    def container_pid(self, engine: str, name: str) -> int:
+        raise NotImplementedError
+
     def netns_inode(self, name: str) -> int:
         return sorted(self.netns).index(name) + 1 if name in self.netns else 0
 

@@ -6,7 +6,7 @@ import errno
 import os
 from fcntl import LOCK_EX, flock
 
-from weft.core.model.errors import NotFound, Unsupported
+from weft.core.model.errors import BadInput, NotFound, NotPermitted, Unsupported
 from weft.linux import libc
 
 TYPE_CHECKING = False

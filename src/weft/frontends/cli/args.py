@@ -96,7 +96,7 @@ def _is_flag(word: str) -> bool:
 
 
 def _count(command: str, takes: str, args: Args) -> None:
-    """How many words there may be: ``A B`` two, ``A...`` one or more, ``[A]`` perhaps one; CMD is the tail."""
+    """How many words there may be: ``A B`` two, ``A...`` at least one, ``[A]`` one or none."""
     usage = f"usage: weft {command} {takes}".rstrip()
     named = [w for w in takes.split() if w != "[--]" and "CMD" not in w]
     if named and named[0].endswith("|--all") and args.on("all"):

@@ -46,10 +46,9 @@ def remove(args: Args) -> int:
 def _tell(work: Work, one: Removed) -> None:
     if one.pids:
         shown = ", ".join([str(pid) for pid in one.pids[:5]]) + (" ..." if len(one.pids) > 5 else "")
-        many = "process" if len(one.pids) == 1 else "processes"
-        work.say(
-            f"{one.name}: {len(one.pids)} {many} (pid {shown}) live on in net:[{one.inode}], which has no name now"
-        )
+        many = "process lives" if len(one.pids) == 1 else "processes live"
+        where = f"net:[{one.inode}], which has no name now"
+        work.say(f"{one.name}: {len(one.pids)} {many} on (pid {shown}) in {where}")
     out(one.name)
 
 
