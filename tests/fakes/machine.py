@@ -17,7 +17,7 @@ from weft.core.ops.base import Op
 from weft.core.ops.file import HostsAdd, HostsDel
 from weft.core.ops.link import BridgeAdd, LinkDel, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackDel, LoopbackStart, LoopbackStop
-from weft.core.ops.netns import NetnsAdd, NetnsDel, Sysctl
+from weft.core.ops.netns import NetnsAdd, NetnsAttach, NetnsDel, Sysctl
 from weft.core.ops.nft import ElementAdd, ElementDel, TableAdd, TableDel
 from weft.core.plan.plan import Plan
 from weft.engine.work import Work
@@ -133,7 +133,7 @@ class FakeMachine:
             self.elements = {e for e in self.elements if e[0] != op.family}
         elif isinstance(op, (ElementAdd, ElementDel)):
             self._element(op)
-        elif isinstance(op, NetnsAdd):
+        elif isinstance(op, (NetnsAdd, NetnsAttach)):
             assert op.name not in self.netns
             self.netns.add(op.name)
         elif isinstance(op, NetnsDel):

@@ -92,7 +92,45 @@ def test_the_schema_is_sqlites_own_and_whole(path: str) -> None:
     with sqlite3.connect(path) as db:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-    assert tables - {"sqlite_sequence"} == {"meta", "network", "container", "endpoint", "publish", "journal"}
+    known = {"meta", "network", "container", "endpoint", "publish", "namespace", "journal"}
+    assert tables - {"sqlite_sequence"} == known
+
+
+def test_an_earlier_format_is_brought_up_to_date(path: str) -> None:
+    store = SqliteStore(path, ROOT)
+    with store.write():
+        store.put("kept", "yes")
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE namespace")
+        db.execute("PRAGMA user_version=1")
+    store = SqliteStore(path, ROOT)
+    with store.write():
+        store.add_namespace("blue", "made", 1)
+    assert (store.get("kept"), [n.name for n in store.namespaces()]) == ("yes", ["blue"])
+    store.close()
+    assert pragmas(path)["user_version"] == SCHEMA_VERSION
+
+
+def test_names_of_namespaces(path: str) -> None:
+    store = SqliteStore(path, ROOT)
+    with store.write():
+        for name in ("blue", "red", "odd"):
+            store.add_namespace(name, "made", 1)
+        store.set_namespace("blue", 77, b"handle")
+        store.set_namespace("red", 78, b"other")
+    with pytest.raises(Conflict, match="blue exists already"), store.write():
+        store.add_namespace("blue", "adopted", 2)
+    with store.write():
+        store.retire_namespace("blue")
+        store.retire_namespace("odd")  # without a handle nothing could be told of it any more
+        store.drop_namespace("red")
+        store.add_namespace("blue", "adopted", 2)
+    told = [(n.name, n.how, n.inode, n.handle, n.removed) for n in store.namespaces()]
+    assert told == [("blue", "made", 77, b"handle", True), ("blue", "adopted", 0, b"", False)]
+    with store.write():
+        store.bury_namespaces([n.id for n in store.namespaces()])
+    assert [n.how for n in store.namespaces()] == ["adopted"], "a name that is in use stays"
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, -1])
