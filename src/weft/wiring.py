@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
     from weft.core.plan.plan import Plan
+    from weft.linux.watch import Watch
 
 STATE_DIR = "/var/lib/weft"
 RUN_DIR = "/run/weft"
@@ -145,6 +146,11 @@ class LinuxMachine:
         from weft.linux import nsfs
 
         nsfs.wait_gone(handle)
+
+    def watch(self) -> Watch:
+        from weft.linux.watch import Watch
+
+        return Watch()
 
     def container_pid(self, engine: str, name: str) -> int:
         from weft.linux.engines import pid_of

@@ -6,7 +6,9 @@ What is in the picture is what facts are made of, so that decisions meet what ea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 
+from weft.core.boundary import Watch
 from weft.core.model.address import Address, parse_subnet
 from weft.core.model.errors import Conflict, KernelError
 from weft.core.model.facts import HostFacts, LinkFact, PlaceFacts, RouteFact
@@ -243,6 +245,9 @@ class FakeMachine:
 
     def wait_gone(self, handle: bytes) -> None:
         assert self.is_gone(handle)
+
+    def watch(self) -> AbstractContextManager[Watch]:
+        raise NotImplementedError
 
     def container_pid(self, engine: str, name: str) -> int:
         raise NotImplementedError

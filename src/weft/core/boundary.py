@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from weft.core.model.address import Address
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from weft.core.model.network import Endpoint, Network, Sandbox
     from weft.core.model.publish import Publish
     from weft.core.model.state import Entry, State
+    from weft.core.model.watch import Change
     from weft.core.ops.base import Op
     from weft.core.plan.plan import Plan
 
@@ -39,6 +40,13 @@ class Process(Protocol):
 
     def cancel(self) -> None:
         """Ends it, whatever it does."""
+
+
+class Watch(Protocol):
+    """Network namespaces and their links, watched."""
+
+    def look(self) -> list[Change]: ...
+    def changes(self) -> Iterator[Change]: ...
 
 
 class Machine(Protocol):
@@ -67,6 +75,7 @@ class Machine(Protocol):
     def netns_handle(self, name: str) -> bytes: ...
     def is_gone(self, handle: bytes) -> bool: ...
     def wait_gone(self, handle: bytes) -> None: ...
+    def watch(self) -> AbstractContextManager[Watch]: ...
     def container_pid(self, engine: str, name: str) -> int: ...
     def processes(self, inodes: Iterable[int]) -> dict[int, list[int]]: ...
     def inodes_of(self, pid: int) -> dict[str, int]: ...

@@ -99,6 +99,16 @@ def prctl(option: int, value: int) -> None:
     _call("prctl", option, value, 0, 0, 0)
 
 
+def inotify_init1(flags: int) -> int:
+    """inotify_init1(2): a descriptor."""
+    return _call("inotify_init1", flags)
+
+
+def inotify_add_watch(fd: int, path: str, mask: int) -> int:
+    """inotify_add_watch(2): the watch's number."""
+    return _call("inotify_add_watch", fd, os.fsencode(path), mask)
+
+
 def syscall(number: int, *args: int | bytes) -> int:
     """syscall(2), for calls without a wrapper in the C library."""
     return _call("syscall", number, *args)

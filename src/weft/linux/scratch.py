@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _SOL_NETLINK = 270
 _NETLINK_LISTEN_ALL_NSID = 8
 _SO_RCVBUFFORCE = 33
+#: What may wait to be read: some five thousand links that come at once.
+RECEIVE_BUFFER = 8 << 20
 _GROUPS = (rt.RTNLGRP_LINK, rt.RTNLGRP_NSID)
 
 
@@ -46,13 +48,13 @@ class Scratch:
             os.close(home)
 
     def _listening(self) -> socket:
-        """Hears every namespace that has an id here; with 8 MiB a thousand links may come at once."""
+        """Hears every namespace that has an id here."""
         heard = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
         heard.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
         try:
-            heard.setsockopt(SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
+            heard.setsockopt(SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
         except PermissionError:
-            heard.setsockopt(SOL_SOCKET, SO_RCVBUF, 8 << 20)
+            heard.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)
         heard.bind((0, sum([1 << (group - 1) for group in _GROUPS])))
         return heard
 
