@@ -127,9 +127,10 @@ def test_a_containers_namespace_is_its_own(work: Work, machine: FakeMachine) -> 
 def test_forgotten_only_when_something_else_holds_it(work: Work, machine: FakeMachine) -> None:
     namespace.add(work, ["blue"])
     with pytest.raises(Conflict, match="nothing but its name"):
-        namespace.forget(work, "blue", held=False)
+        namespace.forget(work, "blue")
     assert machine.netns == {"blue"}
-    namespace.forget(work, "blue", held=True)
+    machine.inside["blue"] = [100]
+    namespace.forget(work, "blue")
     assert machine.netns == set()
 
 

@@ -131,13 +131,20 @@ def _remove(work: Work, names: list[str]) -> list[Removed]:
     return found
 
 
-def forget(work: Work, name: str, held: bool) -> None:
-    """Takes a name off a namespace that lives on without it. NotFound; Conflict unless it does (``held``)."""
+def forget(work: Work, name: str) -> None:
+    """Takes a name off a namespace that lives on without it. NotFound; Conflict when it would end."""
     with work.machine.lock():
         work.recover()
         _check_old(work, name, frozenset(work.machine.netns_names()), every=False)
-        if not held:
+        if not _held(work, name):
             raise Conflict(
                 f"nothing but its name keeps namespace {name} alive", f"`weft ns rm {name}` ends it"
             )
         _remove(work, [name])
+
+
+def _held(work: Work, name: str) -> bool:
+    """Whether a process or another name keeps a namespace alive."""
+    inode = work.machine.netns_inode(name)
+    others = [n for n in work.machine.netns_names() if n != name and work.machine.netns_inode(n) == inode]
+    return bool(others) or any(work.machine.processes([inode]).values())

@@ -56,6 +56,5 @@ def forget(args: Args) -> int:
     """``weft ns forget``."""
     work = work_for(args)
     for name in args.words:
-        held = work.machine.processes([work.machine.netns_inode(name)])
-        namespace.forget(work, name, any(held.values()))
+        namespace.forget(work, name)
     return 0
