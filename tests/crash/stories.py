@@ -25,6 +25,8 @@ for table in ("network", "container", "endpoint", "publish", "meta", "journal"):
     found = db.execute(f"SELECT * FROM {table}")
     names = [d[0] for d in found.description]
     said[table] = sorted([f"{n}={v}" for n, v in zip(names, row) if n not in skip] for row in found)
+# A removed name stays on record until its namespace is known to be gone, which takes as long as it takes.
+said["namespace"] = sorted(list(row) for row in db.execute("SELECT name, how FROM namespace WHERE removed=0"))
 said["pids"] = db.execute("SELECT count(*) FROM container WHERE pid IS NOT NULL").fetchone()[0]
 print(json.dumps(said))
 """
@@ -76,6 +78,9 @@ STORIES = {
         Story(
             "rm-last-port", (BLUE, f"{C} -d -p 8080:80 {SLEEP}"), "rm -f c", (f"{C} -d -p 8080:80 {SLEEP}",)
         ),
+        Story("ns-add", (), "ns add a b", ("ns rm a b",)),
+        Story("ns-adopt", ("ns add a",), "ns adopt b a", ("ns rm b",)),
+        Story("ns-rm", ("ns add a b",), "ns rm a b", ("ns add a b",)),
         Story("rm-one-port", (BLUE, OTHER, f"{C} -p 8080:80"), "rm -f c other", (OTHER, f"{C} -p 8080:80")),
     )
 }

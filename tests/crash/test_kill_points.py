@@ -91,6 +91,7 @@ def everything(host: Host) -> None:
         names = host.weft(*listing.split()).stdout.split()
         if names:
             weft(host, f"{removal} {' '.join(names)}")
+    weft(host, "ns rm --all")
 
 
 def told(host: Host, story: Story, count: int | None) -> tuple[int, int]:
