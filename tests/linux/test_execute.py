@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -426,4 +427,11 @@ def test_the_hands_stay_at_home(host: Host) -> None:
     )
     argv = ["ip", "netns", "exec", "elsewhere", "/usr/bin/python3", "-IS", "-c", script, str(REPO / "src")]
     assert command(*argv) == "True\n"
-    assert doer.home in {int(fd.split()[0]) for fd in open_fds()}
+    assert os.fstat(doer.home).st_ino == home()[1]
+    before = open_fds()
+    for _ in range(20):
+        other = hands()
+        assert not os.get_inheritable(other.home)
+        assert other.route is not other.filter
+        del other
+    assert open_fds() == before

@@ -31,6 +31,8 @@ _IPV6_OFF = "net/ipv6/conf/all/disable_ipv6"
 class Hands:
     """Applies plans in the network namespace of the thread that made it."""
 
+    _home = -1
+
     def __init__(self, run_dir: str, launcher: str) -> None:
         self._run_dir = run_dir
         self._launcher = launcher
@@ -43,6 +45,10 @@ class Hands:
         self._counts: list[int] = []
         self._prepared = False
         self._proxy: LoopbackClient | None = None
+
+    def __del__(self) -> None:
+        if self._home >= 0:
+            os.close(self._home)
 
     @property
     def home(self) -> int:
