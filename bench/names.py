@@ -43,4 +43,6 @@ def _timed(commands: list[list[str]]) -> float:
 def _row(peer: str, best: dict[str, float], way: str, bar: float) -> Row:
     ratio = best["weft"] / best[way]
     what = f"{_MANY} namespaces made and unmade: `weft ns add ...`, `weft ns rm --all`"
-    return Row(what, ms(best["weft"]), f"{ms(best[way])}, {peer}", f"{ratio:.2f}", f"<= {bar} x", ratio <= bar)
+    return Row(
+        what, ms(best["weft"]), f"{ms(best[way])}, {peer}", f"{ratio:.2f}", f"<= {bar} x", ratio <= bar
+    )

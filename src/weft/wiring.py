@@ -192,13 +192,11 @@ class LinuxMachine:
             return Monitored(launch, (launcher(), *root, "finished", launch.netns))
         from weft.linux import process
 
-        return process.start(launch)
+        return process.start(launch, process.Foreground)
 
     def wait(self, pid: int) -> int:
         from weft.linux import process
 
-        process.adopt_orphans()
-        process.forward_signals(pid)
         code = process.wait(pid)
         process.end_children()
         return code

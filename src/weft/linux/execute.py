@@ -31,6 +31,8 @@ _IPV6_OFF = "net/ipv6/conf/all/disable_ipv6"
 class Hands:
     """Applies plans in the network namespace of the thread that made it."""
 
+    _home = -1
+
     def __init__(self, run_dir: str, launcher: str) -> None:
         self._run_dir = run_dir
         self._launcher = launcher
@@ -43,6 +45,10 @@ class Hands:
         self._counts: list[int] = []
         self._prepared = False
         self._proxy: LoopbackClient | None = None
+
+    def __del__(self) -> None:
+        if self._home >= 0:
+            os.close(self._home)
 
     @property
     def home(self) -> int:
@@ -124,33 +130,41 @@ class Hands:
                 self._add_hosts(group)
             else:
                 for op in group:
-                    if op.kind == "file":
-                        done.append(op)  # before: what is half written is to be taken back too
-                    self._call(op)
-                    if op.kind != "file":
-                        done.append(op)
+                    self._do(op, done)
         except Refusal as error:
             raise explain(group[_owner(error.index, self._counts)], error) from None
         except OSError as error:
             raise _os_error(group[0], error) from None
 
-    def _send_links(self, group: Sequence[Op], done: list[Op]) -> None:
-        link = self._link(group[0].netns)
-        errors = link.attempt(self._messages(group))
-        # A leftover that was to go may have gone by itself since it was seen: its namespace was dying.
-        errors = [e for e in errors if e.errno not in _GONE or not self._is_removal(group, e)]
-        refused = {_owner(e.index, self._counts): e.index for e in reversed(errors)}
-        for i, op in enumerate(group):
-            if i not in refused:
-                done.append(op)
-            elif refused[i] > (self._counts[i - 1] if i else 0) and isinstance(op.undo(), LinkDel):
-                # Born, but its mark was refused: the undo, which goes by the mark, would not find it.
-                link.attempt([rt.del_link(name=getattr(op, "ifname", ""))])
-        if errors:
-            raise errors[0]
+    def _do(self, op: Op, done: list[Op]) -> None:
+        if op.kind == "file":
+            done.append(op)  # before: what is half written is to be taken back too
+        try:
+            self._call(op)
+        except OSError as error:
+            raise _os_error(op, error) from None
+        if op.kind != "file":
+            done.append(op)
 
-    def _is_removal(self, group: Sequence[Op], error: Refusal) -> bool:
-        return isinstance(group[_owner(error.index, self._counts)], LinkDel)
+    def _send_links(self, group: Sequence[Op], done: list[Op]) -> None:
+        """First what each operation makes, then its mark: where the name was taken, it is somebody else's."""
+        link, messages = self._link(group[0].netns), self._messages(group)
+        starts = [0, *self._counts[:-1]]
+        answers = link.attempt([messages[start] for start in starts])
+        # A leftover that was to go may have gone by itself since it was seen: its namespace was dying.
+        errors = [e for e in answers if e.errno not in _GONE or not isinstance(group[e.index], LinkDel)]
+        errors = [e.at(starts[e.index]) for e in errors]
+        refused = {e.index for e in errors}
+        made = [i for i, start in enumerate(starts) if start not in refused]
+        marks = [n for i in made for n in range(starts[i] + 1, self._counts[i])]
+        unmarked = [e.at(marks[e.index]) for e in link.attempt([messages[n] for n in marks])]
+        half = {_owner(e.index, self._counts) for e in unmarked}
+        # Its undo, which goes by the mark, would not find it.
+        born = [group[i] for i in half if isinstance(group[i].undo(), LinkDel)]
+        link.attempt([rt.del_link(name=getattr(op, "ifname", "")) for op in born])
+        done += [group[i] for i in made if i not in half]
+        if errors or unmarked:
+            raise min([*errors, *unmarked], key=lambda e: e.index)
 
     def _remove(self, group: Sequence[Op], errors: list[str]) -> None:
         kind = group[0].kind
@@ -170,21 +184,24 @@ class Hands:
         if kind == "rtnl":
             errors = self._link(group[0].netns).attempt(self._messages(group))
             return [(group[_owner(e.index, self._counts)], e) for e in errors]
-        try:
-            self.filter.transaction(self._messages(group))
-            return []
-        except Refusal as error:
-            # One element that is not there refuses the whole transaction: go one by one.
-            if len(group) == 1:
-                return [(group[0], error)]
-            return [pair for op in group for pair in self._attempt(kind, (op,))]
+        # One element that is not there refuses the whole transaction: the rest goes again without it.
+        found: list[tuple[Op, Refusal]] = []
+        rest = list(group)
+        while rest and (errors := self.filter.transact(self._messages(rest))):
+            refused = {_owner(e.index, self._counts): e for e in reversed(errors)}
+            found += [(rest[i], e) for i, e in refused.items()]
+            rest = [op for i, op in enumerate(rest) if i not in refused]
+        return found
 
     def _messages(self, group: Sequence[Op]) -> list[Message]:
         names = self._names(group[0].netns)
         found: list[Message] = []
         self._counts = []
         for op in group:
-            found += op.encode(names)
+            try:
+                found += op.encode(names)
+            except Refusal as error:
+                raise explain(op, error) from None  # a name that it needs is not there
             self._counts.append(len(found))
         return found
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import os
+from _socket import AF_INET6, inet_aton, inet_pton
 
 from weft.core.model.errors import NotPermitted, Unsupported
 from weft.core.ops.file import HOSTS_HEAD
 from weft.core.ops.netns import ETC_NETNS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_PAGE = 4096
+#: How many bytes of comments a hosts file may hold beside as many as it has lines.
+_SLACK = 1 << 13
+#: What a line begins with that is a comment, or blank.
+_DEAD = (b"#", b"\n")
 
 
 def _write(path: str, data: bytes, flags: int, mode: int = 0o644) -> None:
@@ -44,39 +55,93 @@ def read_sysctl(key: str) -> str:
 def make_hosts(path: str) -> None:
     """A network's hosts file with the lines that every hosts file has. Its inode is kept if it exists."""
     os.makedirs(path.rpartition("/")[0], 0o755, exist_ok=True)
-    _rewrite(path, HOSTS_HEAD.encode())
-
-
-def _rewrite(path: str, data: bytes) -> None:
-    """New content in the same inode: bound into /etc/hosts of every member, so it may not be replaced.
-
-    pwrite, then ftruncate: a reader meanwhile sees whole old or new lines. Truncating first gave
-    823 torn reads of 956. Blank lines up to the old length: a kill in between leaves no half lines.
-    """
+    data = HOSTS_HEAD.encode()
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         os.fchmod(fd, 0o644)
-        os.pwrite(fd, data.ljust(os.fstat(fd).st_size, b"\n"), 0)
+        os.pwrite(fd, data, 0)
         os.ftruncate(fd, len(data))
     finally:
         os.close(fd)
 
 
+# A network's hosts file is bound into every member's /etc/hosts, so its inode may not be replaced; and
+# somebody may be reading it, in pieces of 4 KiB (stdio). So no byte of a line that stands changes or moves
+# but its first, which makes a comment of it.
+
+
 def add_hosts(path: str, lines: str) -> None:
-    """Adds lines at the end: one write, so that readers see all of it or none."""
-    _write(path, lines.encode(), os.O_APPEND)
+    """Adds lines at the end: readers see each of them whole or not at all."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        added = lines.encode().splitlines(keepends=True)
+        os.write(fd, b"".join(_paged(added, os.fstat(fd).st_size)))
+    finally:
+        os.close(fd)
+
+
+def _paged(lines: Iterable[bytes], at: int) -> list[bytes]:
+    """Lines to be written at an offset, with blank ones so that none lies across the edge of a page.
+
+    The kernel shows others what is appended page by page.
+    """
+    found = []
+    for line in lines:
+        room = -at % _PAGE
+        if 0 < room < len(line):
+            found.append(b"\n" * room)
+            at += room
+        found.append(line)
+        at += len(line)
+    return found
 
 
 def remove_hosts(path: str, addresses: tuple[str, ...]) -> None:
-    """Takes out the lines of these addresses; a file that is gone has none."""
+    """Takes out the lines of these addresses; a file that is gone has none.
+
+    Comments are cut off at the end of the file, and elsewhere when they outweigh the rest.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return
-    with os.fdopen(fd) as file:
-        lines = file.readlines()
-    gone = frozenset((*addresses, "\n"))
-    _rewrite(path, "".join([line for line in lines if line.partition("\t")[0] not in gone]).encode())
+    try:
+        gone = frozenset([a.encode() for a in addresses])
+        live, end = _comment_out(fd, os.fstat(fd).st_size, lambda line: line.partition(b"\t")[0] in gone)
+        os.ftruncate(fd, end)
+        if end > 2 * sum(map(len, live)) + _SLACK:
+            _close_gaps(fd, live, end)
+    finally:
+        os.close(fd)
+
+
+def _comment_out(fd: int, size: int, doomed: Callable[[bytes], bool]) -> tuple[list[bytes], int]:
+    """Makes comments of some lines; what is left of them, and where the last of those ends."""
+    at = end = 0
+    live = []
+    for line in os.pread(fd, size, 0).splitlines(keepends=True):
+        if line[:1] not in _DEAD:
+            if doomed(line):
+                os.pwrite(fd, b"#", at)
+            else:
+                live.append(line)
+                end = at + len(line)
+        at += len(line)
+    return live, end
+
+
+def _close_gaps(fd: int, live: list[bytes], size: int) -> None:
+    """Moves all lines to the front; while they are made there, as comments, they are at the end too."""
+    os.pwrite(fd, b"".join(_paged(live, size)), size)
+    _comment_out(fd, size, lambda _: True)
+    os.pwrite(fd, ((b"#" * (_PAGE - 1) + b"\n") * (size // _PAGE + 1))[: size - 1] + b"\n", 0)
+    moved = _paged(live, 0)
+    os.pwrite(fd, b"".join([line if line[:1] in _DEAD else b"#" + line[1:] for line in moved]), 0)
+    at = 0
+    for line in moved:
+        os.pwrite(fd, line[:1], at)
+        at += len(line)
+    os.ftruncate(fd, at)
 
 
 def remove(path: str) -> None:
@@ -135,10 +200,24 @@ def upstreams(
     for path in candidates:
         servers, found = _read_resolv(path)
         search = search or found
-        real = tuple([s for s in servers if not s.startswith("127.") and s != "::1"])
+        real = tuple([s for s in servers if _elsewhere(s)])
         if real:
             return real, search
     return (), search
+
+
+def _elsewhere(server: str) -> bool:
+    """Whether a name server is another machine than this one, for somebody in another namespace.
+
+    0.0.0.0 and :: are this one too. A zone (fe80::1%eth0) is a link of this namespace.
+    """
+    try:
+        raw = inet_pton(AF_INET6, server) if ":" in server else inet_aton(server)
+    except OSError:
+        return False
+    if raw[:12] == bytes(10) + b"\xff\xff":
+        raw = raw[12:]
+    return raw[0] not in (0, 127) if len(raw) == 4 else raw not in (bytes(16), bytes(15) + b"\1")
 
 
 def _read_resolv(path: str) -> tuple[list[str], tuple[str, ...]]:

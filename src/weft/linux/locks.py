@@ -22,7 +22,7 @@ _FLOCK = struct.Struct("hhqqi4x")
 
 
 class ChangeLock:
-    """Held while a plan is made and applied, never while a command runs.."""
+    """Held while a plan is made and applied, never while a command runs."""
 
     __slots__ = ("_fd", "_path")
 
@@ -31,18 +31,19 @@ class ChangeLock:
         self._fd = -1
 
     def __enter__(self) -> None:
-        if self._fd < 0:
-            try:
-                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except FileNotFoundError:
-                return  # a dry run before the first change: nobody can be changing anything
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return  # a dry run before the first change: nobody can be changing anything
         flock(self._fd, LOCK_EX)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._fd >= 0:
-            flock(self._fd, LOCK_UN)
+            flock(self._fd, LOCK_UN)  # a child that was forked meanwhile has a copy
+            os.close(self._fd)
+            self._fd = -1
 
 
 class EntryLocks:

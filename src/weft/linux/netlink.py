@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
+from _socket import AF_NETLINK, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
 from fcntl import ioctl
 from struct import Struct
 from sys import byteorder
@@ -18,7 +18,7 @@ from weft.core.wire import buffer as wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from weft.core.ops.base import Message
 
@@ -48,6 +48,10 @@ class Refusal(KernelError):
         super().__init__(said, number)
         self.index = index
         self.text = text
+
+    def at(self, index: int) -> Refusal:
+        """The same, of a message that is number ``index`` elsewhere."""
+        return Refusal(index, self.errno, self.text)
 
 
 def _no_socket(protocol: int, error: OSError) -> WeftError:
@@ -111,21 +115,25 @@ class Netlink:
 
     def transaction(self, messages: Sequence[Message]) -> None:
         """One nf_tables batch: all or nothing. Refusal for the first that the kernel refused."""
+        errors = self.transact(messages)
+        if errors:
+            raise errors[0]
+
+    def transact(self, messages: Sequence[Message]) -> list[Refusal]:
+        """The same; gives every refusal, in order (as many as the socket holds: some hundred)."""
         data, first = self._frame(messages)
         begin, end = _edge(_BATCH_BEGIN, first - 1), _edge(_BATCH_END, self._seq + 1)
         self._seq += 1
         if len(data) > 100_000:
             self._sock.setsockopt(SOL_SOCKET, 32, len(data) * 2)
-        errors = self._exchange(begin + data + end, first, len(messages), 0)
-        if errors:
-            raise errors[0]
+        return self._exchange(begin + data + end, first, len(messages), 0)
 
     def _exchange(self, data: bytes, first: int, count: int, offset: int) -> list[Refusal]:
         self._sock.send(data)
         errors: list[Refusal] = []
         last = first + count - 1
-        while True:
-            for kind, flags, seq, payload in wire.frames(self._receive()):
+        for answer in self._answers():
+            for kind, flags, seq, payload in wire.frames(answer):
                 if kind != wire.NLMSG_ERROR or not first - 1 <= seq <= last:
                     continue
                 ack = wire.get_ack(payload, flags)
@@ -133,6 +141,22 @@ class Netlink:
                     errors.append(Refusal(offset + max(seq - first, 0), ack.errno, ack.text))
                 if seq in (last, first - 1):
                     return sorted(errors, key=lambda e: e.index)
+        return sorted(errors, key=lambda e: e.index)
+
+    def _answers(self) -> Iterator[bytes]:
+        """Datagram by datagram; it ends where the kernel had more to refuse than the socket holds."""
+        try:
+            while True:
+                yield self._receive()
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+        # What came before that is there to be read, what came after was dropped.
+        try:
+            while True:
+                yield bytes(self._sock.recv(1 << 16, MSG_DONTWAIT))
+        except BlockingIOError:
+            pass
 
     def _receive(self) -> bytes:
         try:
@@ -187,11 +211,14 @@ class Netlink:
                 if seq != self._seq:
                     continue
                 torn = torn or bool(flags & wire.NLM_F_DUMP_INTR)
-                if kind == wire.NLMSG_DONE:
-                    return None if torn else found
                 if kind == wire.NLMSG_ERROR:
                     ack = wire.get_ack(answer, flags)
                     raise Refusal(0, ack.errno or errno.EPROTO, ack.text)
+                if kind == wire.NLMSG_DONE:
+                    ack = wire.get_done(answer, flags)
+                    if ack.errno:
+                        raise Refusal(0, ack.errno, ack.text)
+                    return None if torn else found
                 found.append(answer)
 
 

@@ -78,7 +78,8 @@ def delete(name: str) -> bool:
     """Takes the name off; whether there was one. What else holds the namespace keeps it alive."""
     where = path(name)
     try:
-        libc.umount2(where, libc.MNT_DETACH)
+        # A name may be a symlink to another: only it goes.
+        libc.umount2(where, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
             raise

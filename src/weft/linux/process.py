@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from weft.core.model.errors import CommandNotExecutable, CommandNotFound, KernelError, WeftError
+from weft.core.model.errors import CommandNotExecutable, CommandNotFound, Conflict, KernelError, WeftError
 from weft.linux import libc, netns
 
 TYPE_CHECKING = False
@@ -90,6 +90,18 @@ class Child:
             pass
 
 
+class Foreground(Child):
+    """A command that this program waits for: from when it may run, signals are the command's."""
+
+    __slots__ = ()
+
+    def go(self, command: str) -> None:
+        """As ``Child.go``; what the command leaves behind falls to this process from now on."""
+        adopt_orphans()
+        forward_signals(self.pid)
+        super().go(command)
+
+
 def _failure(command: str, said: str) -> WeftError:
     number, _, what = said.partition(" ")
     code = int(number)
@@ -101,7 +113,7 @@ def _failure(command: str, said: str) -> WeftError:
     return CommandNotExecutable(f"command {command!a} cannot be executed: {os.strerror(code)}", hint)
 
 
-def start(launch: Launch) -> Child:
+def start(launch: Launch, handle: type[Child] = Child) -> Child:
     """Forks a child that joins the namespaces and waits. It dies with its parent."""
     go_read, go_write = os.pipe2(os.O_CLOEXEC)
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
@@ -112,7 +124,7 @@ def start(launch: Launch) -> Child:
         _child(launch, go_read, fail_write)
     os.close(go_read)
     os.close(fail_write)
-    return Child(pid, go_write, fail_read)
+    return handle(pid, go_write, fail_read)
 
 
 def _child(launch: Launch, go: int, fail: int) -> None:
@@ -152,8 +164,8 @@ def _close_from_3(*keep: int) -> None:
 
 
 def _reset_signals() -> None:
-    """Python ignores SIGPIPE and weft forwards others: the command gets the defaults."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, *FORWARDED):
+    """What Python ignores the command does not; what its caller ignores (nohup) it does too."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -225,12 +237,23 @@ FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signa
 
 
 def forward_signals(pid: int) -> None:
-    """Passes signals on. A terminal sends its own to the whole foreground group, so not those twice."""
+    """Passes signals on to a child, also to no other that gets its number when it has been waited for.
+
+    A terminal sends its own to the whole foreground group, so not those twice; nor what is ignored.
+    """
+    fd = os.pidfd_open(pid)
+
+    def send(number: int, _: object) -> None:
+        try:
+            signal.pidfd_send_signal(fd, number)
+        except ProcessLookupError:
+            pass
+
     for number in FORWARDED:
         if number in (signal.SIGINT, signal.SIGQUIT) and os.isatty(0):
             signal.signal(number, signal.SIG_IGN)
-        else:
-            signal.signal(number, lambda caught, _: _send(pid, caught))
+        elif signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, send)
 
 
 def _send(pid: int, number: int) -> None:
@@ -345,14 +368,20 @@ def namespaces(pid: int) -> dict[str, int]:
 def become(launch: Launch, pid: int | None, started: int | None) -> None:
     """Joins a container and executes a command in place of this program; returns never.
 
-    CommandNotFound and CommandNotExecutable when it cannot be executed there.
+    Conflict when that process has ended meanwhile; CommandNotFound and CommandNotExecutable when it
+    cannot be executed there; KernelError.
     """
-    if pid is None:
-        join(launch)
-    else:
-        join_process(pid, started)
     try:
+        if pid is None:
+            join(launch)
+        else:
+            join_process(pid, started)
         os.chdir(launch.cwd)
+    except ProcessLookupError:
+        raise Conflict(f"container {launch.netns} has exited", "start another with `weft run`") from None
+    except OSError as error:
+        raise KernelError(f"cannot enter container {launch.netns}: {error}", error.errno or 0) from None
+    try:
         _reset_signals()
         os.closerange(3, 1 << 20)
         os.execvpe(launch.argv[0], list(launch.argv), dict(launch.env))

@@ -109,7 +109,7 @@ def _detach(down: int, up: int) -> None:
         os.dup2(null, fd)
     os.close(null)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)  # not ignored: that would be the command's inheritance
     process.adopt_orphans()
 
 

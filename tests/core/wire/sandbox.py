@@ -31,19 +31,23 @@ libc = ctypes.CDLL(None, use_errno=True)
 type_message = tuple[int, int, bytes]
 
 
-def _checked(result: int, what: str) -> None:
+def checked(result: int, what: str) -> None:
     if result:
         error = ctypes.get_errno()
         raise OSError(error, f"{what}: {os.strerror(error)}")
 
 
-def _child(function: Callable[[], Any], answer: int) -> None:
+def _own_network() -> None:
+    checked(libc.unshare(CLONE_NEWNS | CLONE_NEWNET), "unshare")
+    checked(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
+    checked(libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None), "mount /sys")
+
+
+def _child(function: Callable[[], Any], answer: int, enter: Callable[[], None]) -> None:
     """Runs in the fork: never returns."""
     status = 1
     try:
-        _checked(libc.unshare(CLONE_NEWNS | CLONE_NEWNET), "unshare")
-        _checked(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
-        _checked(libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None), "mount /sys")
+        enter()
         result: tuple[bool, Any] = (True, function())
         status = 0
     except BaseException:
@@ -53,13 +57,16 @@ def _child(function: Callable[[], Any], answer: int) -> None:
     os._exit(status)
 
 
-def run(function: Callable[[], Any]) -> Any:
-    """What the function returns in a namespace of its own; its failure as an AssertionError."""
+def run(function: Callable[[], Any], enter: Callable[[], None] = _own_network) -> Any:
+    """What the function returns in a namespace of its own; its failure as an AssertionError.
+
+    ``enter`` takes the process there, and may fork: what it returns in goes on.
+    """
     read, write = os.pipe()
     pid = os.fork()
     if not pid:
         os.close(read)
-        _child(function, write)
+        _child(function, write, enter)
     os.close(write)
     with os.fdopen(read, "rb") as file:
         data = file.read()
@@ -85,9 +92,9 @@ def new_netns() -> int:
     """A descriptor of a new network namespace; the caller stays in its own."""
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _checked(libc.unshare(CLONE_NEWNET), "unshare")
+        checked(libc.unshare(CLONE_NEWNET), "unshare")
         made = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        _checked(libc.setns(own, CLONE_NEWNET), "setns")
+        checked(libc.setns(own, CLONE_NEWNET), "setns")
     finally:
         os.close(own)
     return made

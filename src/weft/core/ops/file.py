@@ -70,7 +70,10 @@ class HostsAdd(Op):
 
 
 class HostsDel(Op):
-    """Takes members out, by address. The inode stays: it is bound into every member's /etc/hosts."""
+    """Takes members out, by address. The inode stays: it is bound into every member's /etc/hosts.
+
+    Lines become comments, so that whoever is reading meanwhile sees the others where they were.
+    """
 
     path: str
     addresses: tuple[str, ...]
@@ -81,8 +84,12 @@ class HostsDel(Op):
 
     def shell(self) -> tuple[str, ...]:
         path = quote(self.path)
-        keep = " || ".join(f'$1 == "{a}"' for a in self.addresses)
-        return (f"rest=$(awk '!({keep})' {path}) && printf '%s\\n' \"$rest\" > {path}",)
+        gone = " || ".join(f'$1 == "{a}"' for a in self.addresses)
+        script = (
+            f'{gone} {{ $0 = "#" substr($0, 2) }} {{ held = held $0 "\\n" }} '
+            '!/^(#|$)/ { printf "%s", held; held = "" }'
+        )
+        return (f"rest=$(awk '{script}' {path}) && printf '%s\\n' \"$rest\" > {path}",)
 
     def undo(self) -> Final:
         return Final("the member is gone")
