@@ -14,6 +14,7 @@ from weft.core.plan.plan import Plan
 from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
 from weft.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink, Refusal
+from weft.linux.procfs import Ipv6Off
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 #: What "it is not there" looks like when something is taken away: that is what was wanted.
 _GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL))
-_IPV6_OFF = "net/ipv6/conf/all/disable_ipv6"
 
 
 class Hands:
@@ -42,6 +42,7 @@ class Hands:
         self._indexes: dict[tuple[str, str], int] = {}
         self._counts: list[int] = []
         self._prepared = False
+        self._ipv6_off = Ipv6Off()
         self._proxy: LoopbackClient | None = None
 
     @property
@@ -245,8 +246,7 @@ class Hands:
             self._prepared = True
 
         def first() -> Netlink:
-            if os.path.exists("/proc/sys/net/ipv6"):
-                files.sysctl(_IPV6_OFF, "1")
+            self._ipv6_off.here()
             return Netlink(NETLINK_ROUTE)
 
         self._inside[name] = netns.add(name, self._home, first)
