@@ -29,6 +29,7 @@ _RULE = nf.RuleDef(
 )
 SAMPLES: dict[str, tuple[bytes, Get]] = {
     "veth": (rt.put_link(_VETH), rt.get_link),
+    "names of a link": (rt.put_link(_VETH), rt.get_link_names),
     "bridge": (rt.put_link(rt.Link(kind="bridge", bridge=rt.Bridge(stp_state=1))), rt.get_link),
     "address": (rt.put_address(rt.Address(2, bytes(4), 24, flags=0x200, label="l")), rt.get_address),
     "route": (rt.put_route(rt.Route(2, bytes(4), 24, oif=3, table=1000)), rt.get_route),

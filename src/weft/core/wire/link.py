@@ -298,6 +298,11 @@ def _get_addr_gen_mode(data: bytes) -> int | None:
     return None if mode is None else get_u8(mode)
 
 
+def _get_altnames(found: dict[int, bytes]) -> tuple[str, ...]:
+    names = found.get(IFLA_PROP_LIST, b"")
+    return tuple([get_string(v) for k, v in iter_attrs(names) if k == IFLA_ALT_IFNAME])
+
+
 def _get_link(data: bytes, inner: bool) -> Link:
     (family, arphrd, ifindex, flags, change), found = split(data, _IFINFOMSG)
     fields = get_fields(found, _LINK)
@@ -305,8 +310,7 @@ def _get_link(data: bytes, inner: bool) -> Link:
     if ifname is not None:
         fields["ifname"] = get_string(ifname)
     if IFLA_PROP_LIST in found:
-        names = [get_string(v) for k, v in iter_attrs(found[IFLA_PROP_LIST]) if k == IFLA_ALT_IFNAME]
-        fields["altnames"] = tuple(names)
+        fields["altnames"] = _get_altnames(found)
     if IFLA_LINKINFO in found:
         fields.update(_get_info(found[IFLA_LINKINFO], inner))
     # a bridge's IFLA_AF_SPEC holds VLANs, not address families
@@ -318,6 +322,13 @@ def _get_link(data: bytes, inner: bool) -> Link:
 def get_link(data: bytes) -> Link:
     """The payload of RTM_NEWLINK or RTM_DELLINK. WireError."""
     return _get_link(data, inner=False)
+
+
+def get_link_names(data: bytes) -> tuple[str, str, tuple[str, ...]]:
+    """Only name, kind ("" when there is none) and altnames of what get_link() reads. WireError."""
+    _, found = split(data, _IFINFOMSG)
+    kind = attrs(found.get(IFLA_LINKINFO, b"")).get(IFLA_INFO_KIND, b"")
+    return get_string(found.get(IFLA_IFNAME, b"")), get_string(kind), _get_altnames(found)
 
 
 def _newborn(link: Link) -> None:
