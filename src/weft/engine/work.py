@@ -193,9 +193,7 @@ PROXY = "proxy"
 def forget(store: Store, verb: str, subject: str) -> None:
     """Forgets the wish of an entry."""
     for name in members(verb, subject):
-        endpoint = store.endpoint(name)
-        if endpoint is not None:
-            store.remove_endpoint(endpoint)
+        store.remove_endpoints(name)
         if verb != DETACH:
             store.remove_container(name)
     if verb == NETWORK:

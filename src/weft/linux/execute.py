@@ -161,11 +161,12 @@ class Hands:
                 if error.errno not in _GONE:
                     errors.append(f"{op.describe()}: {error}")
             return
-        for op in group:
+        # The proxy is told of all at once.
+        for part in [group] if kind == "loopback" else [(op,) for op in group]:
             try:
-                self._run((op,), [])
+                self._run(part, [])
             except (WeftError, OSError) as error:
-                errors.append(f"{op.describe()}: {error}")
+                errors.append(f"{part[0].describe()}: {error}")
 
     def _attempt(self, kind: str, group: Sequence[Op]) -> list[tuple[Op, Refusal]]:
         if kind == "rtnl":
