@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from weft.core.boundary import Process, Store
-    from weft.core.model.facts import HostFacts, PlaceFacts
+    from weft.core.model.facts import HostFacts, NetworkFacts, PlaceFacts
     from weft.core.model.launch import Launch
     from weft.core.model.network import Endpoint
     from weft.core.model.publish import Publish
@@ -78,8 +78,11 @@ class LinuxMachine:
     def host_facts(self) -> HostFacts:
         return observe.host(self._hands)
 
-    def place_facts(self, bridge: str, mark: str, container: str) -> PlaceFacts:
-        return observe.place(self._hands, bridge, mark, container, self.run_dir)
+    def network_facts(self, bridge: str) -> NetworkFacts:
+        return observe.network(self._hands, bridge)
+
+    def place_facts(self, mark: str, container: str) -> PlaceFacts:
+        return observe.place(self._hands, mark, container, self.run_dir)
 
     def wait_port(self, ifname: str) -> bool:
         return observe.wait_port(self._hands, ifname)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from weft.core.boundary import Watch
 from weft.core.model.address import Address, parse_subnet
 from weft.core.model.errors import Conflict, KernelError
-from weft.core.model.facts import HostFacts, LinkFact, PlaceFacts, RouteFact
+from weft.core.model.facts import HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.model.launch import Launch
 from weft.core.model.network import Endpoint
 from weft.core.model.publish import Publish
@@ -185,11 +185,13 @@ class FakeMachine:
         links, tables = tuple(self.links.values()), tuple(self.tables.items())
         return HostFacts(links, tuple(self.routes), tables, self.forwarding, self.nameservers)
 
-    def place_facts(self, bridge: str, mark: str, container: str) -> PlaceFacts:
-        facts = self.host_facts()
+    def network_facts(self, bridge: str) -> NetworkFacts:
         tables = tuple((f, self.tables[f]) for f in ("inet", "bridge") if f in self.tables)
+        return NetworkFacts(self.host_facts().link(bridge), tables)
+
+    def place_facts(self, mark: str, container: str) -> PlaceFacts:
         there, foreign = container in self.netns, self.files.get(container, "")
-        return PlaceFacts(facts.link(bridge), tables, facts.link(mark), there, foreign)
+        return PlaceFacts(self.host_facts().link(mark), there, foreign)
 
     def foreign_link(self, name: str, kind: str = "bridge", *altnames: str) -> None:
         self.links[name] = LinkFact(name, kind, altnames)

@@ -83,7 +83,9 @@ def attempt(ops: Sequence[Op], intruder: str = "", after: type[Op] | None = None
         doer.apply(Plan(tuple(ops)), step)
     except Exception as error:
         kind, said = type(error).__name__, str(error)
-    return Outcome(kind, said, home() == here, open_fds() - fds)
+    # The way by which IPv6 is switched off in the next namespace stays open too.
+    leaked = {fd for fd in open_fds() - fds if not fd.endswith(" /proc")}
+    return Outcome(kind, said, home() == here, leaked)
 
 
 class Case(NamedTuple):
@@ -320,7 +322,8 @@ def test_a_bridge_that_vanished_meanwhile(ground: Host) -> None:
     lost = CABLE._replace(bridge="nobridge")
     for leftover in ((), (LinkDel("gone", "weft:00000000000000ff"),)):
         outcome = call(ground, lambda first=leftover: attempt((NetnsAdd("web"), *first, lost)))  # type: ignore[misc]
-        assert (outcome.kind, outcome.said) == ("KernelError", f"cannot {lost.describe()}: No such device")
+        said = f"cannot {lost.describe()}: No such device (nobridge)"
+        assert (outcome.kind, outcome.said) == ("KernelError", said)
         assert came_back(ground, before) == []
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness import Host, Lan, differences, settle, snapshot
+from harness.host import PYTHON, REPO
 from scenarios.ground import BLUE, BOX, BRIDGES, FAR, HOST, INTERNET, NS1, NS2, RED, Ground
 
 
@@ -145,6 +146,24 @@ def test_ipv6_is_off_inside_and_on_the_bridge(ground: Ground) -> None:
     for member in ground.members.values():
         # A bridge port takes part in nothing above layer 2: no link-local address either.
         assert ground.host.ip("-6", "address", "show", member.host_ifname) == ""
+
+
+def test_ipv6_is_off_in_each_of_many(host: Host) -> None:
+    """One process makes so many that it goes through several mounts of procfs."""
+    made = f"""
+import os, sys
+sys.path.insert(0, {str(REPO / "src")!r})
+from weft.linux import netns
+from weft.linux.procfs import Ipv6Off
+netns.prepare()
+home, off = os.open(netns.HERE, os.O_RDONLY), Ipv6Off()
+for n in range(70):
+    netns.add(f"many{{n}}", home, off.here)
+"""
+    host.run([*PYTHON, "-c", made])
+    look = "for n in $(seq 0 69); do ip netns exec many$n cat /proc/sys/net/ipv6/conf/all/disable_ipv6; done"
+    assert host.run(["sh", "-c", look]).stdout.split() == ["1"] * 70
+    assert host.run(["cat", "/proc/sys/net/ipv6/conf/all/disable_ipv6"]).stdout.strip() == "0"
 
 
 def test_bridge_nf_settings_are_left_alone(ground: Ground) -> None:

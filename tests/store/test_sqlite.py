@@ -349,11 +349,13 @@ def test_an_endpoint_comes_back_as_it_went_in(blue: SqliteStore) -> None:
     assert blue.endpoint("web") == stored
     assert blue.endpoints("blue") == (stored,)
     assert blue.published() == (stored,)
+    assert blue.proxied() == {"web"}
     assert blue.count_endpoints("blue") == 1
     assert blue.address_holder("blue", stored.address) == "web"
-    blue.remove_endpoint(stored)
+    blue.remove_endpoints(stored.container)
     assert blue.endpoint("web") is None
     assert blue.published() == ()
+    assert blue.proxied() == frozenset()
     assert blue.address_holder("blue", stored.address) == ""
 
 
@@ -460,7 +462,8 @@ class Leases(RuleBasedStateMachine):
     def detach(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.leases)))
         with self.store.write():
-            self.store.remove_endpoint(self.leases.pop(name))
+            self.leases.pop(name)
+            self.store.remove_endpoints(name)
             self.store.remove_container(name)
 
     @invariant()

@@ -40,8 +40,11 @@ class _RecordType(type):
                 defaults[field] = body[field]
             body[field] = _tuplegetter(place, None)
         body["__slots__"] = ()
-        body["_fields"] = inherited + own
+        body["_fields"] = fields = inherited + own
         body["_defaults"] = defaults
+        body["_places"] = {field: place for place, field in enumerate(fields)}
+        body["_row"] = tuple([defaults.get(field) for field in fields])
+        body["_required"] = fields[: len(fields) - len(defaults)]  # those come first: the checker sees to it
         return super().__new__(mcs, name, bases, body)
 
 
@@ -64,19 +67,21 @@ class Record(_Base, metaclass=_RecordType):
     if not TYPE_CHECKING:
 
         def __new__(cls, *args, **kwargs):
-            fields = cls._fields
-            if kwargs or len(args) != len(fields):
-                values = dict(zip(fields, args, strict=False))
-                values.update(kwargs)
-                given = len(values)
-                if given < len(fields):
-                    values = {**cls._defaults, **values}
-                if given != len(args) + len(kwargs) or len(values) != len(fields):
+            given, row = len(args), cls._row
+            if kwargs or given != len(row):
+                values = [*args, *row[given:]]
+                places = cls._places
+                for field, value in kwargs.items():
+                    place = places.get(field, -1)
+                    if place < given:
+                        raise _refusal(cls, args, kwargs)
+                    values[place] = value
+                for field in cls._required[given:]:
+                    if field not in kwargs:
+                        raise _refusal(cls, args, kwargs)
+                if len(values) != len(row):
                     raise _refusal(cls, args, kwargs)
-                try:
-                    return _new(cls, map(values.__getitem__, fields))
-                except KeyError:
-                    raise _refusal(cls, args, kwargs) from None
+                return _new(cls, values)
             return _new(cls, args)
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -101,7 +101,7 @@ def attach(work: Work, request: RunRequest) -> Attached:
     def make(network: Network, first: bool) -> Attached:
         fresh = first and work.dry
         found = _decide(work, network, request, address, Claims(), fresh)
-        before = () if fresh else _preparation(work, network, found)
+        before = () if fresh else _preparation(work, network, [found])
         ports = _ports(work, [found.endpoint])
         plan = Plan((*before, *ports, *found.plan.ops))
         if work.dry:
@@ -125,7 +125,7 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
         found = [
             _decide(work, network, r, a, claims, fresh) for r, a in zip(requests, addresses, strict=True)
         ]
-        before = () if fresh else [op for f in found for op in _preparation(work, network, f)]
+        before = () if fresh else _preparation(work, network, found)
         ports = _ports(work, [f.endpoint for f in found])
         plan = Plan((*before, *ports, *batched([f.plan.ops for f in found]).ops))
         if work.dry:
@@ -251,10 +251,14 @@ def _upstreams(work: Work) -> tuple[str, ...]:
     return servers
 
 
-def _preparation(work: Work, network: Network, found: Attached) -> tuple[Op, ...]:
+def _preparation(work: Work, network: Network, found: Sequence[Attached]) -> list[Op]:
     """What must go first, after a look at what is there. Only what carries our mark may go."""
-    name, endpoint = found.sandbox.name, found.endpoint
-    facts = work.machine.place_facts(network.bridge, endpoint.mark, name)
+    _check_network(work, network)
+    return [op for one in found for op in _make_room(work, one)]
+
+
+def _check_network(work: Work, network: Network) -> None:
+    facts = work.machine.network_facts(network.bridge)
     if facts.bridge is None or network.mark not in facts.bridge.altnames:
         raise KernelError(
             f"bridge {network.bridge} of network {network.name} is gone, or no longer weft's",
@@ -265,6 +269,11 @@ def _preparation(work: Work, network: Network, found: Attached) -> tuple[Op, ...
             "the firewall tables of weft are gone: without its guards no container is attached",
             hint="somebody flushed nftables; remove the networks (weft net rm -f) and make them again",
         )
+
+
+def _make_room(work: Work, found: Attached) -> tuple[Op, ...]:
+    name, endpoint = found.sandbox.name, found.endpoint
+    facts = work.machine.place_facts(endpoint.mark, name)
     if facts.netns:
         raise NotOurs(
             f"a network namespace {name} exists under /run/netns and is not weft's", "choose another --name"

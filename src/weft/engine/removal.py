@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.core.drivers import bridge as driver
+from weft.core.firewall.elements import endpoint_elements
 from weft.core.model.errors import Conflict
 from weft.core.model.network import Endpoint, Sandbox
 from weft.core.model.state import State
@@ -10,7 +10,6 @@ from weft.core.ops.base import Op
 from weft.core.ops.file import HostsDel
 from weft.core.ops.loopback import LoopbackDel
 from weft.core.ops.netns import NetnsEnd
-from weft.core.ops.nft import ElementDel
 from weft.core.plan.plan import Plan
 from weft.engine import proxy
 from weft.engine.work import CONTAINER, DETACH
@@ -82,23 +81,11 @@ def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
     endpoints = [e for e in [work.store.endpoint(s.name) for s in found] if e is not None]
     ops: list[Op] = [*_let_go(work, endpoints)]
     lines: dict[str, list[str]] = {}
-    for sandbox in found:
-        endpoint = next((e for e in endpoints if e.container == sandbox.name), None)
-        if endpoint is not None:
-            ops += _undo_elements(work, sandbox, endpoint)
-            lines.setdefault(work.hosts_file(endpoint.network), []).append(str(endpoint.address))
+    for endpoint in endpoints:
+        ops += Plan(endpoint_elements(endpoint)).undo().ops
+        lines.setdefault(work.hosts_file(endpoint.network), []).append(str(endpoint.address))
     ops += [HostsDel(path, tuple(addresses)) for path, addresses in lines.items()]
     return Plan((*ops, *_names(work, endpoints)))
-
-
-def _undo_elements(work: Work, sandbox: Sandbox, endpoint: Endpoint) -> list[Op]:
-    return [op for op in _way_back(work, sandbox, endpoint) if isinstance(op, ElementDel)]
-
-
-def _way_back(work: Work, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Op, ...]:
-    network = work.store.network(endpoint.network)
-    wants = driver.endpoint_wants(network, sandbox, endpoint, work.hosts_file(network.name))
-    return Plan(wants).undo().ops
 
 
 def _names(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
@@ -112,11 +99,7 @@ def _let_go(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
     dels: list[Op] = [LoopbackDel(*p.key) for e in endpoints for p in e.publish]
     if not dels or not work.store.needs_proxy():
         return []
-    going = {e.container for e in endpoints}
-    stays = any(
-        p.covers_loopback for e in work.store.published() if e.container not in going for p in e.publish
-    )
-    if stays:
+    if work.store.proxied().difference([e.container for e in endpoints]):
         return dels
     return [*dels, *proxy.stop(work)]
 

@@ -204,9 +204,7 @@ def forget(store: Store, verb: str, subject: str) -> None:
         for name in subject.split("\n"):
             store.retire_namespace(name)
     for name in members(verb, subject):
-        endpoint = store.endpoint(name)
-        if endpoint is not None:
-            store.remove_endpoint(endpoint)
+        store.remove_endpoints(name)
         if verb != DETACH:
             store.remove_container(name)
     if verb == NETWORK:

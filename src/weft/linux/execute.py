@@ -14,6 +14,7 @@ from weft.core.plan.plan import Plan
 from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
 from weft.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink, Refusal
+from weft.linux.procfs import Ipv6Off
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 #: What "it is not there" looks like when something is taken away: that is what was wanted.
 _GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL))
-_IPV6_OFF = "net/ipv6/conf/all/disable_ipv6"
 
 
 class Hands:
@@ -44,6 +44,7 @@ class Hands:
         self._indexes: dict[tuple[str, str], int] = {}
         self._counts: list[int] = []
         self._prepared = False
+        self._ipv6_off = Ipv6Off()
         self._proxy: LoopbackClient | None = None
 
     def __del__(self) -> None:
@@ -174,11 +175,12 @@ class Hands:
                 if error.errno not in _GONE:
                     errors.append(f"{op.describe()}: {error}")
             return
-        for op in group:
+        # The proxy is told of all at once.
+        for part in [group] if kind == "loopback" else [(op,) for op in group]:
             try:
-                self._run((op,), [])
+                self._run(part, [])
             except (WeftError, OSError) as error:
-                errors.append(f"{op.describe()}: {error}")
+                errors.append(f"{part[0].describe()}: {error}")
 
     def _attempt(self, kind: str, group: Sequence[Op]) -> list[tuple[Op, Refusal]]:
         if kind == "rtnl":
@@ -283,8 +285,7 @@ class Hands:
             return
 
         def first() -> Netlink:
-            if os.path.exists("/proc/sys/net/ipv6"):
-                files.sysctl(_IPV6_OFF, "1")
+            self._ipv6_off.here()
             return Netlink(NETLINK_ROUTE)
 
         self._inside[op.name] = netns.add(op.name, self._home, first)

@@ -30,6 +30,15 @@ def _write(path: str, data: bytes, flags: int, mode: int = 0o644) -> None:
         os.close(fd)
 
 
+def _read(path: str, size: int) -> bytes:
+    """The beginning of a file. A third of what ``open`` takes."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, size)
+    finally:
+        os.close(fd)
+
+
 def sysctl(key: str, value: str) -> None:
     """Writes one sysctl of the calling thread's namespace (proc(5)); key with slashes."""
     try:
@@ -43,13 +52,9 @@ def sysctl(key: str, value: str) -> None:
 def read_sysctl(key: str) -> str:
     """Reads one sysctl; "" when the kernel has none of that name."""
     try:
-        fd = os.open(f"/proc/sys/{key}", os.O_RDONLY | os.O_CLOEXEC)
+        return _read(f"/proc/sys/{key}", 4096).decode().strip()
     except FileNotFoundError:
         return ""
-    try:
-        return os.read(fd, 4096).decode().strip()
-    finally:
-        os.close(fd)
 
 
 def make_hosts(path: str) -> None:
@@ -224,11 +229,10 @@ def _read_resolv(path: str) -> tuple[list[str], tuple[str, ...]]:
     servers: list[str] = []
     search: tuple[str, ...] = ()
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read(1 << 16).splitlines()
+        text = _read(path, 1 << 16).decode("utf-8", "replace")
     except OSError:
         return servers, search
-    for line in lines:
+    for line in text.splitlines():
         words = line.split()
         if len(words) > 1 and words[0] == "nameserver":
             servers.append(words[1])

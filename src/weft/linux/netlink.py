@@ -166,17 +166,31 @@ class Netlink:
 
     def ask(self, message: Message) -> bytes:
         """Sends a request that has one answer and gives its payload; Refusal when refused."""
-        kind, flags, payload = message
-        self._seq += 1
-        self._sock.send(wire.frame(kind, flags & ~wire.NLM_F_ACK, self._seq, payload))
-        while True:
+        (answer,) = self.ask_each((message,))
+        if isinstance(answer, Refusal):
+            raise answer
+        return answer
+
+    def ask_each(self, messages: Sequence[Message]) -> list[bytes | Refusal]:
+        """Sends requests that have one answer each; the payloads or refusals, in order."""
+        first = self._seq + 1
+        self._seq += len(messages)
+        parts = [
+            wire.frame(kind, flags & ~wire.NLM_F_ACK, seq, payload)
+            for seq, (kind, flags, payload) in enumerate(messages, first)
+        ]
+        self._sock.send(b"".join(parts))
+        found: list[bytes | Refusal] = []
+        while len(found) < len(messages):
             for kind, flags, seq, answer in wire.frames(self._receive()):
-                if seq != self._seq:
+                if seq != first + len(found):
                     continue
                 if kind == wire.NLMSG_ERROR:
                     ack = wire.get_ack(answer, flags)
-                    raise Refusal(0, ack.errno or errno.EPROTO, ack.text)
-                return answer
+                    found.append(Refusal(len(found), ack.errno or errno.EPROTO, ack.text))
+                else:
+                    found.append(answer)
+        return found
 
     def index(self, ifname: str) -> int:
         """An interface's number in the socket's namespace, by ioctl(2): RTM_GETLINK tells sixty things more.

@@ -7,7 +7,7 @@ import os
 
 from weft.core.model.address import Address, Subnet, from_packed, parse_address
 from weft.core.model.errors import BadInput, NotPermitted, Unsupported
-from weft.core.model.facts import HostFacts, LinkFact, PlaceFacts, RouteFact
+from weft.core.model.facts import HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
@@ -23,14 +23,14 @@ _LOCAL_TABLE = 255
 _FORWARDING = 3
 
 
-def _fact(link: rt.Link) -> LinkFact:
-    return LinkFact(link.ifname or "", link.kind or "", link.altnames)
+def _fact(payload: bytes) -> LinkFact:
+    return LinkFact(*rt.get_link_names(payload))
 
 
 def find_link(hands: Hands, name: str) -> LinkFact | None:
     """The link of the host that has this name or altname."""
     try:
-        return _fact(rt.get_link(hands.route.ask(rt.get_link_request(name=name))))
+        return _fact(hands.route.ask(rt.get_link_request(name=name)))
     except Refusal as error:
         if error.errno == errno.ENODEV:
             return None
@@ -39,10 +39,11 @@ def find_link(hands: Hands, name: str) -> LinkFact | None:
 
 def host(hands: Hands) -> HostFacts:
     """All that a network needs to know of the host before it is made."""
-    found = [rt.get_link(p) for p in hands.route.dump(rt.dump_links())]
+    payloads = hands.route.dump(rt.dump_links())
+    found = [rt.get_link(p) for p in payloads]
     links = {link.ifindex: link.ifname or "" for link in found}
     return HostFacts(
-        links=tuple([_fact(link) for link in found]),
+        links=tuple([_fact(p) for p in payloads]),
         routes=_routes(hands, links),
         tables=tables(hands),
         forwarding=files.read_sysctl("net/ipv4/ip_forward") == "1",
@@ -72,30 +73,29 @@ def _routes(hands: Hands, links: dict[int, str]) -> tuple[RouteFact, ...]:
 def tables(hands: Hands) -> tuple[tuple[str, str], ...]:
     """Family and comment of the tables named weft."""
     facts = []
-    for family, number in _TABLES:
-        try:
-            table = nf.get_table(hands.filter.ask(nf.get_table_request(number, "weft")))
-        except Refusal as error:
-            if error.errno == errno.ENOENT:
-                continue
-            if error.errno == errno.EPERM:
-                raise NotPermitted(
-                    "nf_tables cannot be read without CAP_NET_ADMIN", "run weft as root"
-                ) from None
-            if error.errno in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EINVAL, errno.EPROTONOSUPPORT):
-                raise Unsupported(
-                    f"the kernel has no nf_tables for family {family}", "CONFIG_NF_TABLES is needed"
-                ) from None
-            raise
-        facts.append((family, table.comment or ""))
+    answers = hands.filter.ask_each([nf.get_table_request(number, "weft") for _, number in _TABLES])
+    for (family, _), answer in zip(_TABLES, answers, strict=True):
+        if not isinstance(answer, Refusal):
+            facts.append((family, nf.get_table(answer).comment or ""))
+        elif answer.errno in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EINVAL, errno.EPROTONOSUPPORT):
+            raise Unsupported(
+                f"the kernel has no nf_tables for family {family}", "CONFIG_NF_TABLES is needed"
+            )
+        elif answer.errno == errno.EPERM:
+            raise NotPermitted("nf_tables cannot be read without CAP_NET_ADMIN", "run weft as root")
+        elif answer.errno != errno.ENOENT:
+            raise answer
     return tuple(facts)
 
 
-def place(hands: Hands, bridge: str, mark: str, container: str, run_dir: str) -> PlaceFacts:
+def network(hands: Hands, bridge: str) -> NetworkFacts:
+    """What must stand before a container is attached to a network."""
+    return NetworkFacts(bridge=find_link(hands, bridge), tables=tables(hands))
+
+
+def place(hands: Hands, mark: str, container: str, run_dir: str) -> PlaceFacts:
     """What stands in the way of a container: each look is one short question."""
     return PlaceFacts(
-        bridge=find_link(hands, bridge),
-        tables=tables(hands),
         stale=find_link(hands, mark),
         netns=os.path.lexists(netns.path(container)),
         foreign_file=files.foreign_etc_netns(container, run_dir),

@@ -318,10 +318,10 @@ class SqliteStore:
                 (p.proto, p.host_port, str(p.host), p.port, *where),
             )
 
-    def remove_endpoint(self, endpoint: Endpoint) -> None:
-        """Frees an endpoint's address and ports."""
-        self._db.execute("DELETE FROM publish WHERE container=?", (endpoint.container,))
-        self._db.execute("DELETE FROM endpoint WHERE container=?", (endpoint.container,))
+    def remove_endpoints(self, container: str) -> None:
+        """Frees a container's addresses and ports."""
+        self._db.execute("DELETE FROM publish WHERE container=?", (container,))
+        self._db.execute("DELETE FROM endpoint WHERE container=?", (container,))
 
     def endpoint(self, container: str) -> Endpoint | None:
         """A container's endpoint; None when it has none (any more)."""
@@ -369,6 +369,10 @@ class SqliteStore:
     def needs_proxy(self) -> bool:
         """Whether a published port covers 127.x."""
         return self._one("SELECT 1 FROM publish WHERE loopback=1 LIMIT 1") is not None
+
+    def proxied(self) -> frozenset[str]:
+        """The containers with a published port that covers 127.x."""
+        return frozenset([r[0] for r in self._all("SELECT container FROM publish WHERE loopback=1")])
 
     def published(self) -> tuple[Endpoint, ...]:
         """All endpoints with published ports."""

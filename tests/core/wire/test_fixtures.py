@@ -39,6 +39,12 @@ def links() -> dict[str | None, rt.Link]:
     return {link.ifname: link for link in map(rt.get_link, payloads("links", rt.RTM_NEWLINK))}
 
 
+def test_names_alone_are_those_of_the_whole_link() -> None:
+    for payload in payloads("links", rt.RTM_NEWLINK):
+        link = rt.get_link(payload)
+        assert rt.get_link_names(payload) == (link.ifname, link.kind or "", link.altnames)
+
+
 def test_a_bridge() -> None:
     found = links()["br0"]
     assert (found.ifindex, found.kind, found.alias) == (10, "bridge", "blue net")

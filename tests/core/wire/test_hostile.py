@@ -45,6 +45,7 @@ _RULE = nf.RuleDef(
 )
 SAMPLES: dict[str, tuple[bytes, Get]] = {
     "veth": (rt.put_link(_VETH), rt.get_link),
+    "names of a link": (rt.put_link(_VETH), rt.get_link_names),
     "bridge": (rt.put_link(rt.Link(kind="bridge", bridge=rt.Bridge(stp_state=1))), rt.get_link),
     "nsid": (nsid.put_nsid(nsid.Nsid(1, current_nsid=2)), nsid.get_nsid),
     "neighbour": (nb.put_neighbour(_ENTRY), nb.get_neighbour),

@@ -9,21 +9,17 @@ from weft.core.model.errors import BadInput
 from weft.core.record import Record
 
 _DIGITS = frozenset("0123456789")
+#: All that may stand between dots: no leading zeros, no other digits than ASCII.
+_OCTETS = {str(n): n for n in range(256)}
 _BITS = {4: 32, 6: 128}
 
 
-def _octet(text: str) -> int:
-    if not text or len(text) > 3 or frozenset(text) - _DIGITS or (text[0] == "0" and len(text) > 1):
-        return 256
-    return int(text)
-
-
 def _parse4(text: str) -> int | None:
-    parts = text.split(".")
-    octets = [_octet(p) for p in parts]
-    if len(parts) != 4 or max(octets) > 255:
+    try:
+        a, b, c, d = [_OCTETS[part] for part in text.split(".")]
+    except (KeyError, ValueError):
         return None
-    return int.from_bytes(bytes(octets), "big")
+    return a << 24 | b << 16 | c << 8 | d
 
 
 def _parse6(text: str) -> int | None:
@@ -43,7 +39,8 @@ class Address(Record):
 
     def __str__(self) -> str:
         if self.version == 4:
-            return ".".join([str(b) for b in self.value.to_bytes(4, "big")])
+            value = self.value
+            return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
         import ipaddress
 
         return str(ipaddress.IPv6Address(self.value))

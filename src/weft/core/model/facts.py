@@ -43,11 +43,16 @@ class HostFacts(Record):
         return next((said for f, said in self.tables if f == family), None)
 
 
-class PlaceFacts(Record):
-    """What a container's attach needs to know: its bridge, and what stands in its way."""
+class NetworkFacts(Record):
+    """What a container's attach needs to know of its network: the bridge, and the tables as in HostFacts."""
 
     bridge: LinkFact | None
     tables: tuple[tuple[str, str], ...]
+
+
+class PlaceFacts(Record):
+    """What stands in the way of a container."""
+
     stale: LinkFact | None
     netns: bool
     foreign_file: str

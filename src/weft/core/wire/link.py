@@ -359,6 +359,11 @@ def _get_addr_gen_mode(data: bytes) -> int | None:
     return None if mode is None else get_u8(mode)
 
 
+def _get_altnames(found: dict[int, bytes]) -> tuple[str, ...]:
+    names = found.get(IFLA_PROP_LIST, b"")
+    return tuple([get_string(v) for k, v in iter_attrs(names) if k == IFLA_ALT_IFNAME])
+
+
 def _get_link(data: bytes, inner: bool) -> Link:
     (family, arphrd, ifindex, flags, change), found = split(data, _IFINFOMSG)
     fields = get_fields(found, _LINK)
@@ -366,8 +371,7 @@ def _get_link(data: bytes, inner: bool) -> Link:
     if ifname is not None:
         fields["ifname"] = get_string(ifname)
     if IFLA_PROP_LIST in found:
-        names = [get_string(v) for k, v in iter_attrs(found[IFLA_PROP_LIST]) if k == IFLA_ALT_IFNAME]
-        fields["altnames"] = tuple(names)
+        fields["altnames"] = _get_altnames(found)
     if IFLA_LINKINFO in found:
         fields.update(_get_info(found[IFLA_LINKINFO], inner))
     # a bridge's notice holds the port here, and its IFLA_AF_SPEC VLANs, not address families
@@ -406,6 +410,13 @@ def get_counters(data: bytes) -> Counters:
     if len(counters) < _COUNTERS.size:
         raise WireError(f"a link's counters in {len(counters)} bytes")
     return Counters(*_COUNTERS.unpack_from(counters))
+
+
+def get_link_names(data: bytes) -> tuple[str, str, tuple[str, ...]]:
+    """Only name, kind ("" when there is none) and altnames of what get_link() reads. WireError."""
+    _, found = split(data, _IFINFOMSG)
+    kind = attrs(found.get(IFLA_LINKINFO, b"")).get(IFLA_INFO_KIND, b"")
+    return get_string(found.get(IFLA_IFNAME, b"")), get_string(kind), _get_altnames(found)
 
 
 def _newborn(link: Link) -> None:
