@@ -1,0 +1,245 @@
+"""What a command in a container sees, started by run or exec: namespaces, names, mounts, environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import Host, settle
+from scenarios.life import (
+    IDLE,
+    WEFT,
+    commands,
+    heard,
+    inspect,
+    monitor_of,
+    run,
+    shell,
+    state,
+)
+
+SPACES = ("net", "mnt", "uts", "ipc")
+SHARED = ("pid", "user", "cgroup", "time")
+
+
+def own_spaces(host: Host, pid: int | str) -> dict[str, int]:
+    words = host.sh(
+        f"cd /proc/{pid}/ns; for n in {' '.join((*SPACES, *SHARED))}; do readlink $n; done"
+    ).split()
+    return {word.partition(":")[0]: int(word.partition("[")[2][:-1]) for word in words}
+
+
+def test_namespaces(one: Host) -> None:
+    """net, mnt, uts and ipc are its own, and no other container's; inspect says what /proc says."""
+    spaces = {}
+    for name in ("a", "b"):
+        run(one, "-d", "--", "sleep", "1000", name=name)
+        found = inspect(one, name)
+        spaces[name] = own_spaces(one, found["pid"])
+        assert found["namespaces"] == spaces[name]
+        assert one.sh(f"stat -Lc %i /run/netns/{name}").strip() == str(spaces[name]["net"])
+    host = own_spaces(one, "self")
+    for kind in SPACES:
+        assert len({host[kind], spaces["a"][kind], spaces["b"][kind]}) == 3, kind
+    for kind in SHARED:
+        assert host[kind] == spaces["a"][kind] == spaces["b"][kind], kind
+    table = one.run(["lsns", "-n", "-t", "net", "-o", "NS,COMMAND"]).stdout
+    assert f"{spaces['a']['net']} sleep 1000" in table
+
+
+def test_its_own_hostname(one: Host) -> None:
+    assert run(one, "--rm", "--", "hostname").stdout == "c\n"
+    assert run(one, "--rm", "--hostname", "web.example", "--", "hostname").stdout == "web.example\n"
+    assert shell(one, "hostname changed; hostname", "--rm").stdout == "changed\n"
+    assert one.sh("hostname") == "machine\n"
+
+
+def test_its_own_system_v_ipc(one: Host) -> None:
+    one.sh("ipcmk -Q")
+    assert shell(one, "ipcs -q | grep -c 0x; ipcmk -Q >&2; exit 0", "--rm").stdout == "0\n"
+    assert one.sh("ipcs -q | grep -c 0x") == "1\n"
+
+
+def test_sys_is_its_networks_and_cgroups_stay(machine: Host) -> None:
+    assert shell(machine, "ls /sys/class/net", "--rm").stdout.split() == ["eth0", "lo"]
+    assert run(machine, "--rm", "--", "cat", "/sys/class/net/eth0/operstate").stdout.strip() == "up"
+    groups = machine.sh("cd /sys/fs/cgroup; find . -maxdepth 2 | sort")
+    if groups == ".\n":
+        print("no cgroup file system on this machine: that it stays visible is not tested")
+    look = "cd /sys/fs/cgroup; find . -maxdepth 2 | sort"
+    assert shell(machine, look, "--rm").stdout == groups
+    run(machine, "-d", "--", "sleep", "1000")
+    assert machine.weft("exec", "c", "--", "sh", "-c", look).stdout == groups
+    assert "wv" in machine.sh("ls /sys/class/net"), "the host's own is the host's"
+
+
+def test_name_files_are_read_only(one: Host) -> None:
+    words = ("--dns", "192.0.2.53", "--dns-search", "example.org")
+    run(one, "-d", *words, "--", "sleep", "1000")
+    for file, text in (("hosts", "\tc\n"), ("resolv.conf", "search example.org\nnameserver 192.0.2.53\n")):
+        before = one.read(f"/etc/{file}")
+        inside = one.weft("exec", "c", "--", "cat", f"/etc/{file}").stdout
+        assert inside.endswith(text)
+        assert inside != before
+        for change in (f"echo x >> /etc/{file}", f"rm -f /etc/{file}", f"touch /etc/{file}"):
+            done = one.weft("exec", "c", "--", "sh", "-c", change, check=False)
+            assert done.returncode != 0, change
+        mounts = one.weft("exec", "c", "--", "grep", f" /etc/{file} ", "/proc/self/mountinfo").stdout
+        assert mounts.split()[5].split(",")[0] == "ro"
+        assert one.weft("exec", "c", "--", "cat", f"/etc/{file}").stdout == inside
+        assert one.read(f"/etc/{file}") == before
+
+
+def test_mounts_do_not_leak_out(machine: Host) -> None:
+    """Nor keep the host's from being undone; where mounts propagate, later ones are seen inside."""
+    machine.sh(
+        "mkdir -p /run/inside /run/outside /run/early; mount -t tmpfs early /run/early; touch /run/early/x"
+    )
+    before = machine.sh("cat /proc/self/mountinfo")
+    shell(machine, "mount -t tmpfs mine /run/inside; touch /run/inside/file; exec sleep 1000", "-d")
+    inside = ("exec", "c", "--", "test", "-e")
+    assert settle(machine, lambda: machine.weft(*inside, "/run/inside/file", check=False).returncode == 0)
+    now = machine.sh("cat /proc/self/mountinfo")
+    assert [line for line in now.splitlines() if " nsfs " not in line] == before.splitlines()
+    assert machine.sh("ls /run/inside") == ""
+    machine.sh("mount -t tmpfs later /run/outside; touch /run/outside/file")
+    shared = " shared:" in next(line for line in before.splitlines() if line.split()[4] == "/")
+    assert machine.weft(*inside, "/run/outside/file", check=False).returncode == (0 if shared else 1)
+    machine.sh("umount /run/outside; umount /run/early")
+    assert (machine.weft(*inside, "/run/early/x", check=False).returncode == 1) == shared
+
+
+def test_environment(one: Host) -> None:
+    """PATH, HOME, TERM and what -e gives; nothing else of the caller's."""
+    caller = {
+        "SECRET": "hunter2",
+        "PASSED": "as it is\n'",
+        "WEFT_ROOT": "",
+        "PYTHONPATH": "/x",
+        "TERM": "vt100",
+    }
+    flags = (
+        "-e",
+        "A=1",
+        "-e",
+        "B=two words=",
+        "-e",
+        "EMPTY=",
+        "-e",
+        "PASSED",
+        "-e",
+        "UNSET",
+        "-e",
+        "HOME=/h",
+    )
+    wanted = sorted(
+        [
+            *("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/h", "TERM=vt100"),
+            *("A=1", "B=two words=", "EMPTY=", f"PASSED={caller['PASSED']}"),
+        ]
+    )
+    assert sorted(run(one, "--rm", *flags, "--", "env", "-0", env=caller).stdout.split("\0")[:-1]) == wanted
+    run(one, "-d", "-e", "ONLY=there", "--", "sleep", "1000", env=caller)
+    inside = one.weft("exec", *flags, "c", "--", "env", "-0", env=caller).stdout
+    assert sorted(inside.split("\0")[:-1]) == wanted
+    assert "ONLY=there" in one.sh(f"tr '\\0' '\\n' < /proc/{inspect(one)['pid']}/environ")
+    assert shell(one, "echo $0", "--rm", "-e", "PATH=/nowhere", name="x").returncode == 127
+
+
+def test_working_directory(one: Host) -> None:
+    """The caller's, or -w; the command's path is relative to it."""
+    one.sh("mkdir -p /run/a/b; ln -s /bin/pwd /run/a/where")
+    assert run(one, "--rm", "--", "pwd", cwd="/run/a").stdout == "/run/a\n"
+    assert run(one, "--rm", "-w", "b", "--", "pwd", cwd="/run/a").stdout == "/run/a/b\n"
+    assert run(one, "--rm", "-w", "/run/a", "--", "./where").stdout == "/run/a\n"
+    assert run(one, "--rm", "-w", "/nowhere", "--", "pwd").returncode == 2
+    run(one, "-d", "-w", "/run/a", "--", "sleep", "1000")
+    assert one.sh(f"readlink /proc/{inspect(one)['pid']}/cwd") == "/run/a\n"
+    assert one.weft("exec", "-w", "/run/a/b", "c", "--", "pwd").stdout == "/run/a/b\n"
+    assert one.weft("exec", "c", "--", "pwd", cwd="/run/a").stdout == "/run/a\n"
+
+
+def test_descriptors_of_the_caller_are_not_passed_on(one: Host) -> None:
+    """CVE-2024-21626's class: a directory of the host, left open, is a way out."""
+    opened = "exec 7</etc 8</etc/passwd 9</run; cd /tmp;"
+
+    def seen(words: str) -> list[str]:
+        rows = one.sh(f"{opened} {WEFT} {words} -- sh -c 'pwd; exec ls -l /proc/self/fd'").splitlines()
+        assert rows[0] == "/tmp"
+        links = [row.split()[-3::2] for row in rows if " -> " in row]
+        return [fd for fd, target in links if not target.startswith("/proc/")]  # ls has that one open
+
+    assert seen("run --rm --network blue") == ["0", "1", "2"]
+    one.sh(f"{opened} {WEFT} run -d --name c --network blue -- sleep 1000")
+    pid = inspect(one)["pid"]
+    for process in (pid, monitor_of(one, pid)):
+        assert one.sh(f"ls /proc/{process}/fd").split() == ["0", "1", "2"]
+    assert seen("exec c") == ["0", "1", "2"]
+
+
+# -- exec
+
+
+def test_exec_beside_a_process(one: Host) -> None:
+    run(one, "-d", "--hostname", "alpha", "--", "sleep", "1000")
+    theirs = own_spaces(one, inspect(one)["pid"])
+    look = f"for n in {' '.join((*SPACES, *SHARED))}; do readlink /proc/self/ns/$n; done; hostname"
+    said = one.weft("exec", "c", "--", "sh", "-c", look).stdout.split()
+    assert said[:-1] == [f"{kind}:[{inode}]" for kind, inode in theirs.items()]
+    assert said[-1] == "alpha"
+    one.weft("exec", "c", "--", "sh", "-c", "mount -t tmpfs x /mnt; touch /mnt/seen; hostname beta")
+    assert one.weft("exec", "c", "--", "sh", "-c", "ls /mnt; hostname").stdout == "seen\nbeta\n"
+
+
+def test_exec_where_there_is_no_process(one: Host) -> None:
+    """A container that only has a network: the same view of names and host name, made for each command."""
+    run(one, "--ip", "192.168.10.7", "--hostname", "alpha", "--dns", "192.0.2.53")
+    assert inspect(one)["pid"] is None
+    net = one.sh("stat -Lc %i /run/netns/c").strip()
+    look = "readlink /proc/self/ns/net; hostname; cat /etc/resolv.conf; ls /sys/class/net; getent hosts alpha"
+    said = one.weft("exec", "c", "--", "sh", "-c", look).stdout.split()
+    assert said == [
+        f"net:[{net}]",
+        "alpha",
+        "nameserver",
+        "192.0.2.53",
+        "eth0",
+        "lo",
+        "192.168.10.7",
+        "c",
+        "alpha",
+    ]
+    before = one.sh("cat /proc/self/mountinfo")
+    one.weft("exec", "c", "--", "mount", "-t", "tmpfs", "x", "/mnt")
+    assert one.sh("cat /proc/self/mountinfo") == before
+    assert one.weft("exec", "c", "--", "ls", "/mnt").stdout == one.sh("ls /mnt")
+
+
+@pytest.mark.parametrize("flags", [(), ("-d", "--", "sleep", "1000")], ids=["network-only", "with-a-process"])
+def test_exec_is_the_command(one: Host, flags: tuple[str, ...]) -> None:
+    """In place of weft: status, streams and signals are its own."""
+    run(one, *flags)
+    for argv, code in ((("sh", "-c", "exit 3"), 3), (("nobody",), 127), (("/etc/passwd",), 126)):
+        done = one.weft("exec", "c", "--", *argv, check=False)
+        assert done.returncode == code
+        assert ("weft: error: " in done.stderr) == (code > 3)
+    assert one.weft("exec", "c", "--", "cat", input="through").stdout == "through"
+    assert one.weft("exec", "nobody", "--", "true", check=False).returncode == 3
+    assert one.weft("exec", "c", check=False).returncode == 2
+    process = one.popen([WEFT, "exec", "c", "--", "sh", "-c", f"trap 'exit 9' TERM; echo ready; {IDLE}"])
+    assert heard(process) == "ready"
+    assert "weft exec" not in commands(one)
+    process.terminate()
+    assert process.wait() == 9
+    process.end()
+
+
+def test_exec_into_one_that_is_ending(one: Host) -> None:
+    """The command has ended, its monitor has not said so yet (it is stopped): a plain refusal."""
+    run(one, "-d", "--", "sleep", "1000")
+    pid = inspect(one)["pid"]
+    monitor = monitor_of(one, pid)
+    one.sh(f"kill -STOP {monitor}; kill -9 {pid}")
+    done = one.weft("exec", "c", "--", "true", check=False)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (4, "weft: error: container c has exited")
+    one.sh(f"kill -CONT {monitor}")
+    assert settle(one, lambda: state(one) == ("exited", 137))
