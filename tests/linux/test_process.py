@@ -93,7 +93,12 @@ def test_a_command_that_is_not_there(bin_dir: Path, name: str) -> None:
     assert "\n" not in refused.value.message
 
 
-@pytest.mark.parametrize("name", ["plain", "./plain", "sub/../plain", "./folder"])
+def test_a_directory_is_no_command(bin_dir: Path) -> None:
+    with pytest.raises(CommandNotExecutable, match="is a directory"):
+        process.find_command(["./folder"], "", str(bin_dir))
+
+
+@pytest.mark.parametrize("name", ["plain", "./plain", "sub/../plain"])
 def test_a_command_that_cannot_be_executed(bin_dir: Path, name: str) -> None:
     with pytest.raises(CommandNotExecutable) as refused:
         process.find_command([name], str(bin_dir), str(bin_dir))
