@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _WAYS = 3
 #: So many of its children are named of what lives on as a parent.
 _CHILDREN = 8
+_HERE = "/proc/thread-self/ns/net"
 
 
 class Note:
@@ -64,7 +65,7 @@ class Notes:
 
     def __init__(self, types: Iterable[str]) -> None:
         self.types = tuple(types)
-        self.device = os.stat("/proc/thread-self/ns/net").st_dev
+        self.device = os.stat(_HERE).st_dev
         self.number: Callable[[Note, int], None] = lambda note, fd: None
         self._all: dict[str, Note] = {}
         self._inodes: dict[int, Note] = {}
@@ -136,17 +137,23 @@ class Notes:
 
 def _open_same(path: str, inode: int) -> int:
     """A descriptor of a namespace by a path that may lead to something else by now: then, or when it is
-    gone, -1. Nothing else is opened for more than a look: not a fifo, not a tape."""
-    flags = os.O_RDONLY | os.O_CLOEXEC
+    gone, -1. By another's descriptor, or in another's root, nothing else is opened for more than a look:
+    not a fifo, not a tape."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    look = -1
     try:
-        look = os.open(path, flags | os.O_PATH)
+        if "/ns/" not in path and path.startswith("/proc/"):
+            look = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            path = f"/proc/self/fd/{look}"
+            if os.fstat(look).st_ino != inode or os.fstat(look).st_dev != os.stat(_HERE).st_dev:
+                return -1
+        fd = os.open(path, flags)
+        if os.fstat(fd).st_ino == inode:
+            return fd
+        os.close(fd)
     except OSError:
-        return -1
-    try:
-        found = os.fstat(look)
-        same = found.st_ino == inode and found.st_dev == os.stat("/proc/thread-self/ns/net").st_dev
-        return os.open(f"/proc/self/fd/{look}", flags) if same else -1
-    except OSError:
-        return -1
+        pass  # it has ended, or the name is off
     finally:
-        os.close(look)
+        if look >= 0:
+            os.close(look)
+    return -1

@@ -40,8 +40,8 @@ class Numbers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for _, fd in self._pending:
-            os.close(fd)
+        for waits in self._pending:
+            os.close(waits[1])
         self._scratch.close()
 
     def take(self, note: Note, fd: int) -> None:
