@@ -76,8 +76,6 @@ def _names(notes: Notes) -> list[NsFact]:
             stale.append(NsFact(0, "net", names=(name,), stale=True))
         else:
             note.names.append(name)
-            # One that is adopted again under a name has not leaked.
-            note.former.clear()
     return stale
 
 

@@ -28,7 +28,7 @@ _BATCH = 128
 class Numbers:
     """``with Numbers() as numbers``: takes the network namespaces of a search, and tells what they know."""
 
-    __slots__ = ("_ids", "_notes", "_pending", "_scratch")
+    __slots__ = ("_notes", "_pending", "_scratch")
 
     def __init__(self) -> None:
         self._scratch = Scratch()

@@ -51,7 +51,7 @@ def _held(row: dict[str, Any]) -> str:
     for holder in row["held_by"]:
         if _plain(holder, row):
             continue
-        if holder["kind"] == "mount" and holder["where"] in own:
+        if holder["kind"] == "mount" and holder["where"] in own and not holder["pid"]:
             said.append("name")
             continue
         pid = f" of {holder['pid']}" if holder["pid"] else ""
@@ -122,7 +122,8 @@ def identify(args: Args) -> int:
 def pids(args: Args) -> int:
     """``weft ns pids``: of a pid namespace with the pid that each has inside."""
     kind = args.one("type") or "net"
-    engine.types(kind)
+    if len(engine.types(kind)) > 1:
+        raise BadInput("`weft ns pids` takes one --type", "`weft ns ls --type all` lists all")
     rows = engine.pids(work_for(args), args.words[0], kind)
     if args.one("format") == "json":
         put_json(rows)
