@@ -157,7 +157,7 @@ class LinuxMachine:
     ) -> tuple[NsFact, ...]:
         from weft.linux.find import find
 
-        return find(types, removed)
+        return find(types, removed, f"{self.run_dir}/ns")
 
     def namespace_at(self, path: str) -> tuple[str, int]:
         return netns.at(path)

@@ -29,7 +29,7 @@ def sleeper(host: Host, *enter: str) -> Process:
 
     def asleep() -> bool:
         found = host.run(["pgrep", "-x", "sleep"], check=False).stdout.split()
-        return len(found) == sum(p.args[-2:] == ["sleep", "1000"] for p in host.processes if p.poll() is None)
+        return len(found) == sum(p.poll() is None for p in host.processes)
 
     assert settle(host, asleep)
     return process
@@ -301,6 +301,18 @@ def test_wefts_own_containers(host: Host) -> None:
         assert host.weft("ns", "same", target, str(pid), "--type", "all").returncode == 0
     assert host.weft("ns", "pids", "quiet").stdout == ""
     assert rows(host, "--filter", "container=quiet")[0]["names"] == ["quiet"]
+
+
+def test_names_of_other_types(host: Host) -> None:
+    """Where weft keeps them, as NAME/TYPE."""
+    place = "/run/weft/ns/blue/uts"
+    host.sh(
+        f"mkdir -p /run/weft/ns/blue; touch {place}; unshare --uts mount --bind /proc/self/ns/uts {place}"
+    )
+    (row,) = [row for row in rows(host, "--type", "uts") if row["names"]]
+    assert (row["names"], row["pids"], row["here"]) == (["blue"], [], False)
+    assert host.weft("ns", "same", "blue", place, "--type", "uts").returncode == 0
+    assert host.weft("ns", "same", "blue", "host", "--type", "uts", check=False).returncode == 1
 
 
 @contextlib.contextmanager

@@ -128,6 +128,12 @@ def _named(work: Work, target: Target, kind: str) -> int:
             return work.machine.inodes_of(state.pid).get(kind, 0)
     elif target.kind == "weft":
         raise NotFound(f"no container {target.value!a}", "`weft ps -a` lists them")
+    # Where `weft ns unshare --name` keeps the others of a name.
+    kept = (
+        work.machine.netns_inode(f"{work.machine.run_dir}/ns/{target.value}/{kind}") if kind != "net" else 0
+    )
+    if kept:
+        return kept
     if kind != "net":
         raise BadInput(
             f"{target} is the name of a network namespace alone",

@@ -25,21 +25,24 @@ if TYPE_CHECKING:
 _UNKNOWN = Holder("unknown", 0, "nothing that can be seen")
 
 
-def find(types: Iterable[str], removed: Sequence[tuple[str, bytes]] = ()) -> tuple[NsFact, ...]:
+def find(
+    types: Iterable[str], removed: Sequence[tuple[str, bytes]] = (), kept: str = ""
+) -> tuple[NsFact, ...]:
     """All namespaces of these types, by type and inode; then strangers, then stale names.
 
-    ``removed`` are names that weft took off, with the handles of their namespaces.
+    ``removed`` are names that weft took off, with the handles of their namespaces; ``kept`` is the
+    directory where it keeps named ones of other types, as NAME/TYPE.
     """
     wanted = frozenset(types)
     notes = Notes([kind for kind in nsfs.TYPES if kind in wanted])
     if "net" not in wanted:
-        _collect(notes, removed)
+        _collect(notes, removed, kept)
         return _facts(notes, {})
     from weft.linux.strangers import Numbers
 
     with Numbers() as numbers:
         notes.number = numbers.take
-        stale = _collect(notes, removed)
+        stale = _collect(notes, removed, kept)
         here = os.stat(netns.HERE).st_ino
         # The ids that are asked for here are known before strangers get theirs.
         given = numbers.ids_in(here)
@@ -47,10 +50,11 @@ def find(types: Iterable[str], removed: Sequence[tuple[str, bytes]] = ()) -> tup
     return (*_facts(notes, given), *strangers, *stale)
 
 
-def _collect(notes: Notes, removed: Sequence[tuple[str, bytes]]) -> list[NsFact]:
+def _collect(notes: Notes, removed: Sequence[tuple[str, bytes]], kept: str) -> list[NsFact]:
     """Asks all sources; the stale names."""
     pids = holders.processes(notes)
     points = nsmounts.mounts(notes, pids)
+    _kept_names(notes, f"{kept}/")
     stale = _names(notes) if "net" in notes.types else []
     holders.files(notes, pids, points)
     notes.visit_all()
@@ -77,6 +81,16 @@ def _names(notes: Notes) -> list[NsFact]:
         else:
             note.names.append(name)
     return stale
+
+
+def _kept_names(notes: Notes, start: str) -> None:
+    """Puts the names down that weft gave to those of other types."""
+    for note in notes:
+        for holder in note.holders:
+            ours = holder.kind == "mount" and not holder.pid and holder.where.startswith(start)
+            name, _, kind = holder.where[len(start) :].partition("/")
+            if ours and kind == note.type:
+                note.names.append(name)
 
 
 def _by_path(notes: Notes, path: str) -> Note | None:

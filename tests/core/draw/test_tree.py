@@ -51,7 +51,7 @@ KINDS = st.sampled_from(["user", "pid", "net"])
 @given(st.lists(st.tuples(KINDS, st.integers(1, 8), st.integers(1, 8)), max_size=8))
 def test_each_once(found: list[tuple[str, int, int]]) -> None:
     """A user namespace's owner is its parent, and both are older than it."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for place, (kind, owner, parent) in enumerate(found, 1):
         above = owner if owner < place and rows[owner - 1]["type"] == "user" else None
         within = parent if parent < place and rows[parent - 1]["type"] == kind else None
