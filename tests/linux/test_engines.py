@@ -157,6 +157,28 @@ def test_units_of_systemd(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("file", "engine"),
+    [
+        (f"run/containers/storage/overlay-containers/{ID}/userdata/pidfile", "podman"),
+        (f"{TASKS}/moby/{ID}/init.pid", "docker"),
+        (f"{TASKS}/k8s.io/{ID}/init.pid", "cri"),
+        (f"{TASKS}/default/{ID}/init.pid", "containerd"),
+    ],
+)
+def test_whose_cgroup_says_nothing(tmp_path: Path, file: str, engine: str) -> None:
+    """As under ``podman run --cgroups=disabled``."""
+    with contained("plain") as pid:
+        put(tmp_path, file, f"{pid}\n")
+        assert Engines(str(tmp_path)).name_of(pid) == EngineName(engine, ID[:12], ID)
+        assert Engines(str(tmp_path)).pid_of(engine, ID) == pid
+        os.utime(tmp_path / file, (1_000_000_000, 1_000_000_000))
+        assert Engines(str(tmp_path)).name_of(pid) is None, "the file is older than the process"
+        for junk in ("", "x", "-1", "0", "99999999", "1" * 100, str(pid + 1)):
+            put(tmp_path, file, junk)
+            assert Engines(str(tmp_path)).name_of(pid) is None
+
+
 def test_who_is_in_none() -> None:
     with contained("plain") as pid:
         assert Engines().name_of(pid) is None

@@ -226,6 +226,33 @@ def test_mounted_in_a_mount_namespace_without_a_process() -> None:
 
 
 @sandboxed
+def test_mounted_where_all_are_in_a_chroot() -> None:
+    """Where mount namespaces cannot be walked over, one of them tells of what it sees."""
+    netns = new_netns()
+    number = os.fstat(netns).st_ino
+    there = f"/proc/{os.getpid()}/fd/{netns}"
+    script = f"""
+libc.unshare(libc.CLONE_NEWNS)
+libc.mount("tmpfs", "/mnt", "tmpfs")
+open("/mnt/name", "w").close()
+libc.mount({there!r}, "/mnt/name", "none", libc.MS_BIND)
+os.chroot("/mnt")
+"""
+    with process(*python(script)) as child:
+        os.close(netns)
+        space = f"mnt:[{inode('mnt', child.pid)}]"
+        if KERNEL >= (6, 12):
+            fact = found("net", number)
+            assert fact is not None
+            assert fact.held_by == (Holder("mount", 0, f"/mnt/name in {space}"),)
+        wire.NS_MNT_GET_NEXT = wire.NS_MNT_GET_PREV = 0xB7FF
+        fact = found("net", number)
+        assert fact is not None
+        assert fact.held_by == (Holder("mount", child.pid, "/name"),)
+        assert fact.owner == inode("user")
+
+
+@sandboxed
 def test_a_copy_by_propagation_holds_nothing_of_its_own() -> None:
     private_run()
     command("ip", "netns", "add", "blue")  # which makes /run/netns shared

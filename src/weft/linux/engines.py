@@ -1,14 +1,15 @@
 """What container engines call their containers: the names only, the kernel is the truth.
 
-Which container a process is in, its cgroup says. Its name is in a file that the engine keeps, each of
-which may be missing, cut short or somebody's joke; then the id is the name.
+Which container a process is in, its cgroup says; where that says nothing (``--cgroups=disabled``), the
+file in which the engine keeps the first process's pid. Its name is in a file too, each of which may
+be missing, cut short or somebody's joke; then the id is the name.
 """
 
 from __future__ import annotations
 
 import os
 
-from weft.core.model.cgroup import InCgroup, of_process
+from weft.core.model.cgroup import InCgroup, is_word, of_process
 from weft.core.model.errors import BadInput, NotFound
 from weft.core.model.namespace import EngineName
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 _ONE, _ALL = 1 << 20, 1 << 24
 _TASKS = "/run/containerd/io.containerd.runtime.v2.task"
 _STORAGE = "/var/lib/containers/storage"
+_RUN_STORAGE = "/run/containers/storage"
+#: Whose a namespace of containerd's is, when not containerd's own users'.
+_SPACES = {"moby": "docker", "k8s.io": "cri"}
 _STORED = ("overlay-containers", "vfs-containers", "btrfs-containers", "zfs-containers")
 _SHORT = 12
 
@@ -33,25 +37,67 @@ def pid_of(engine: str, name: str) -> int:
 class Engines:
     """The engines of a machine whose files are under ``root`` and processes under ``proc``."""
 
-    __slots__ = ("_found", "_proc", "_root", "_stored")
+    __slots__ = ("_claims", "_found", "_proc", "_root", "_stored")
 
     def __init__(self, root: str = "", proc: str = "/proc") -> None:
         self._root = root
         self._proc = proc
         self._found: dict[InCgroup, EngineName] = {}
+        self._claims: dict[int, InCgroup] | None = None
         self._stored: dict[str, Any] = {}
 
     def name_of(self, pid: int) -> EngineName | None:
         """What an engine calls the container of a process; None when it is in none."""
-        found = self._cgroup(pid)
+        found = self._container(pid)
         return None if found is None else self._named(found, pid)
 
-    def _cgroup(self, pid: int) -> InCgroup | None:
+    def _container(self, pid: int) -> InCgroup | None:
         try:
             with open(f"{self._proc}/{pid}/cgroup", "rb") as file:
-                return of_process(file.read(1 << 16).decode(errors="replace"))
+                found = of_process(file.read(1 << 16).decode(errors="replace"))
         except OSError:
             return None
+        if found is not None and found.engine != "systemd":
+            return found
+        if self._claims is None:
+            self._claims = self._claimed()
+        return self._claims.get(pid, found)
+
+    def _claimed(self) -> dict[int, InCgroup]:
+        """What the engines' files say of first processes."""
+        found = {}
+        for space in self._list(_TASKS):
+            engine = _SPACES.get(space, "containerd")
+            for id in self._list(f"{_TASKS}/{space}"):
+                pid = self._pid(f"{_TASKS}/{space}/{id}/init.pid")
+                found[pid] = InCgroup(engine, id, space if engine == "containerd" else "")
+        for kind in _STORED:
+            for id in self._list(f"{_RUN_STORAGE}/{kind}"):
+                found[self._pid(f"{_RUN_STORAGE}/{kind}/{id}/userdata/pidfile")] = InCgroup("podman", id)
+        found.pop(0, None)
+        return found
+
+    def _list(self, path: str) -> list[str]:
+        try:
+            return [name for name in os.listdir(self._root + path) if is_word(name)]
+        except OSError:
+            return []
+
+    def _pid(self, path: str) -> int:
+        """The pid in a file, if its process is older than the file: else it is somebody else's by now."""
+        word = _read(self._root + path, 32).strip()
+        if not word.isdigit() or len(word) > 7:
+            return 0
+        try:
+            written = os.stat(self._root + path).st_mtime
+            with open(f"{self._proc}/{int(word)}/stat", "rb") as file:
+                ticks = int(file.read().rpartition(b")")[2].split()[19])
+            with open(f"{self._proc}/stat", "rb") as file:
+                booted = int(file.read().partition(b"\nbtime ")[2].split()[0])
+        except (OSError, IndexError, ValueError):
+            return 0
+        # Both are told in whole seconds, or nearly.
+        return int(word) if booted + ticks / os.sysconf("SC_CLK_TCK") <= written + 2 else 0
 
     def _named(self, found: InCgroup, pid: int) -> EngineName:
         if found not in self._found:
@@ -119,9 +165,7 @@ class Engines:
             notes.get(f"{start}{key}") for key in ("sandbox-namespace", "sandbox-name", "container-name")
         ]
         if not any(parts):
-            notes = self._annotations(
-                f"/run/containers/storage/overlay-containers/{found.id}/userdata/config.json"
-            )
+            notes = self._annotations(f"{_RUN_STORAGE}/overlay-containers/{found.id}/userdata/config.json")
             start = "io.kubernetes."
             parts = [notes.get(f"{start}{key}") for key in ("pod.namespace", "pod.name", "container.name")]
         words = [part for part in parts if isinstance(part, str) and part not in ("", "POD")]
@@ -154,7 +198,7 @@ class Engines:
         pids: dict[EngineName, list[int]] = {}
         users: set[EngineName] = set()
         for pid in sorted([int(p) for p in os.listdir(self._proc) if p.isdigit()]):
-            found = self._cgroup(pid)
+            found = self._container(pid)
             if found is not None and (found.engine == engine or (found.engine, engine) == ("lxc", "incus")):
                 called = self._named(found, pid)
                 pids.setdefault(called, []).append(pid)

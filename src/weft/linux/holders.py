@@ -6,10 +6,12 @@ Processes may end at any moment, and some may not be looked at: neither is an er
 from __future__ import annotations
 
 import os
+from _stat import S_ISSOCK
 from fcntl import ioctl
 
 from weft.core.wire import nsfs as wire
 from weft.linux import libc
+from weft.linux.notes import open_same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,16 +108,15 @@ def _file(notes: Notes, pid: int, number: str, said: str) -> None:
         except OSError:
             return
         if found.st_dev == notes.device:
-            note = notes.by_inode(found.st_ino) or _behind(notes, path)
+            note = notes.by_inode(found.st_ino) or _behind(notes, path, found.st_ino)
     if note is not None:
         note.hold("file", pid, f"fd {number}", path)
 
 
-def _behind(notes: Notes, path: str) -> Note | None:
+def _behind(notes: Notes, path: str, inode: int) -> Note | None:
     """The note of a namespace that only an open file leads to, whose type its name does not say."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    fd = open_same(path, inode)
+    if fd < 0:
         return None
     try:
         return notes.seen(fd)
@@ -171,7 +172,8 @@ def _netns_of(pidfd: int, number: int) -> int:
     except OSError:
         return -1
     try:
-        return ioctl(copy, wire.SIOCGSKNS)
+        # It may be another file by now, to which the number means something else.
+        return ioctl(copy, wire.SIOCGSKNS) if S_ISSOCK(os.fstat(copy).st_mode) else -1
     except OSError:
         return -1
     finally:

@@ -49,7 +49,7 @@ class Note:
     def open(self) -> int:
         """A descriptor of it; -1 when no path leads there any more."""
         for way in self.ways:
-            fd = _open_same(way, self.inode)
+            fd = open_same(way, self.inode)
             if fd >= 0:
                 return fd
         return -1
@@ -115,6 +115,8 @@ class Notes:
             return 0  # the first of all has none; EPERM: it is outside of what the caller may see
         try:
             inode = os.fstat(related).st_ino
+            if kind not in self.types:
+                return inode
             other = self.at(f"{kind}:[{inode}]")
             if other is not None:
                 if sum([h.kind == "child" for h in other.holders]) < _CHILDREN:
@@ -135,7 +137,7 @@ class Notes:
                     os.close(fd)
 
 
-def _open_same(path: str, inode: int) -> int:
+def open_same(path: str, inode: int) -> int:
     """A descriptor of a namespace by a path that may lead to something else by now: then, or when it is
     gone, -1. By another's descriptor, or in another's root, nothing else is opened for more than a look:
     not a fifo, not a tape."""

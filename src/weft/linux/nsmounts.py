@@ -47,23 +47,34 @@ def mounts(notes: Notes, pids: Iterable[int]) -> frozenset[str]:
     for mount in _of_process("thread-self"):
         ours.setdefault(mount.text, set()).update(mount.groups)
         _note(notes, mount, 0, mount.point, mount.point, points)
-    done = {here, ""}
-    for pid in pids:
-        space = holders.link(f"/proc/{pid}/ns/mnt")
-        # A process in a chroot would tell only of what is below it.
-        if space not in done and holders.link(f"/proc/{pid}/root") == "/":
-            done.add(space)
-            for mount in _of_process(pid):
-                if not mount.groups & ours.get(mount.text, set()):
-                    _note(notes, mount, pid, mount.point, f"/proc/{pid}/root{mount.point}", points)
-    for space, fd, number in _walk(done):
+    readers, narrow = _readers(pids)
+    readers.pop(here, 0)
+    for space, fd, number in _walk({here, *readers}):
+        narrow.pop(space, 0)
         _note_space(notes, fd)
         for mount in _of_number(number):
             if not mount.groups & ours.get(mount.text, set()):
                 note = _note(notes, mount, 0, f"{mount.point} in {space}", "", points)
                 if note is not None and not note.ways and note.owner is None:
                     _visit_there(notes, note, fd, mount.point)
+    for pid in (*readers.values(), *narrow.values()):
+        for mount in _of_process(pid):
+            if not mount.groups & ours.get(mount.text, set()):
+                _note(notes, mount, pid, mount.point, f"/proc/{pid}/root{mount.point}", points)
     return frozenset(points)
+
+
+def _readers(pids: Iterable[int]) -> tuple[dict[str, int], dict[str, int]]:
+    """A process of each mount namespace that sees all of it; and of those where all are in a chroot, one
+    which sees what is below that."""
+    readers: dict[str, int] = {}
+    narrow: dict[str, int] = {}
+    for pid in pids:
+        space = holders.link(f"/proc/{pid}/ns/mnt")
+        if space and space not in readers:
+            wide = holders.link(f"/proc/{pid}/root") == "/"
+            (readers if wide else narrow).setdefault(space, pid)
+    return readers, {space: pid for space, pid in narrow.items() if space not in readers}
 
 
 def _note(notes: Notes, mount: _Mount, pid: int, where: str, way: str, points: set[str]) -> Note | None:

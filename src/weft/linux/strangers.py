@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 
+from weft.core.model.errors import KernelError
 from weft.core.model.namespace import Holder, NsFact
 from weft.core.wire import nsid as ids
 from weft.core.wire import rtnetlink as rt
 from weft.linux import netns
-from weft.linux.netlink import NETLINK_ROUTE, Netlink, Refusal
+from weft.linux.netlink import NETLINK_ROUTE, Netlink
 from weft.linux.scratch import Scratch
 
 TYPE_CHECKING = False
@@ -65,13 +66,13 @@ class Numbers:
         """The ids that a namespace has given, each with the one here."""
         try:
             return [ids.get_nsid(p) for p in self._scratch.route.dump(ids.dump_nsids(number))]
-        except Refusal:
-            return []  # it has ended meanwhile
+        except KernelError:
+            return []  # it has ended meanwhile, or changes all the time
 
     def _links(self, number: int) -> list[rt.Link]:
         try:
             return [rt.get_link(p) for p in self._scratch.route.dump(rt.dump_links(number))]
-        except Refusal:
+        except KernelError:
             return []
 
     def ids_in(self, here: int) -> dict[int, int]:
@@ -136,7 +137,7 @@ class Numbers:
         for nsid in left:
             try:
                 links = [rt.get_link(p).ifname or "" for p in route.dump(rt.dump_links(nsid))]
-            except Refusal:
+            except KernelError:
                 continue
             held = Holder("unknown", 0, f"it has the id {nsid}{label or ' here'}")
             found.append(NsFact(0, "net", held_by=(held,), links=tuple(links), nsid=None if label else nsid))

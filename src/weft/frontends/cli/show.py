@@ -83,11 +83,19 @@ def listing(
     return 0
 
 
+#: Lists longer than this are for programs.
+_LONG = 100
+
+
 def put_json(value: object) -> None:
     """Prints a document as JSON."""
     import json
 
-    out(json.dumps(value, indent=2))
+    if isinstance(value, list) and len(value) > _LONG:
+        # One a line: Python's own encoder, which indents, takes ten times as long as the one in C.
+        out("[\n" + ",\n".join([json.dumps(row) for row in value]) + "\n]")
+    else:
+        out(json.dumps(value, indent=2))
 
 
 def _cell(row: dict[str, Any], key: str | Callable[[dict[str, Any]], object]) -> str:
