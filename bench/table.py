@@ -18,6 +18,7 @@ QUESTIONS = {
     "thousand": ("tmpfs", "disk"),
     "memory": ("tmpfs",),
     "names": ("tmpfs",),
+    "namespaces": ("tmpfs",),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")
 _RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from weft.core.boundary import Process, Store
     from weft.core.model.facts import HostFacts, NetworkFacts, PlaceFacts
     from weft.core.model.launch import Launch
+    from weft.core.model.namespace import NsFact
     from weft.core.model.network import Endpoint
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
@@ -160,15 +161,30 @@ class LinuxMachine:
 
         return pid_of(engine, name)
 
-    def processes(self, inodes: Iterable[int]) -> dict[int, list[int]]:
+    def find_namespaces(
+        self, types: Sequence[str], removed: Sequence[tuple[str, bytes]]
+    ) -> tuple[NsFact, ...]:
+        from weft.linux.find import find
+
+        return find(types, removed, f"{self.run_dir}/ns")
+
+    def namespace_at(self, path: str) -> tuple[str, int]:
+        return netns.at(path)
+
+    def processes(self, inodes: Iterable[int], type: str = "net") -> dict[int, list[int]]:
         from weft.linux import process
 
-        return process.in_netns(inodes)
+        return process.in_namespaces(inodes, type)
 
-    def inodes_of(self, pid: int) -> dict[str, int]:
+    def inodes_of(self, pid: int | None) -> dict[str, int]:
         from weft.linux import process
 
-        return process.namespaces(pid)
+        return process.namespaces("thread-self" if pid is None else pid)
+
+    def nspid(self, pid: int) -> list[int]:
+        from weft.linux import process
+
+        return process.nspid(pid)
 
     def end(self, pids: Sequence[int]) -> None:
         from weft.linux import process

@@ -13,6 +13,7 @@ from weft.core.model.address import Address, parse_subnet
 from weft.core.model.errors import Conflict, KernelError
 from weft.core.model.facts import HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.model.launch import Launch
+from weft.core.model.namespace import NsFact
 from weft.core.model.network import Endpoint
 from weft.core.model.publish import Publish
 from weft.core.ops.base import Op
@@ -85,6 +86,10 @@ class FakeMachine:
         self.busy_ports: set[int] = set()
         self.living: set[tuple[int, int]] = set()
         self.inside: dict[str, list[int]] = {}
+        #: The namespaces that are found, those at paths, those of processes (None: weft's own).
+        self.facts: list[NsFact] = []
+        self.paths: dict[str, tuple[str, int]] = {}
+        self.inodes: dict[int | None, dict[str, int]] = {}
         self.locked_entries: set[int] = set()
         self.done: list[Op] = []
         self.said: list[str] = []
@@ -257,12 +262,24 @@ class FakeMachine:
     def netns_inode(self, name: str) -> int:
         return sorted(self.netns).index(name) + 1 if name in self.netns else 0
 
-    def processes(self, inodes: Iterable[int]) -> dict[int, list[int]]:
+    def find_namespaces(
+        self, types: Sequence[str], removed: Sequence[tuple[str, bytes]]
+    ) -> tuple[NsFact, ...]:
+        self.asked = (tuple(types), tuple(removed))
+        return tuple([fact for fact in self.facts if fact.type in types])
+
+    def namespace_at(self, path: str) -> tuple[str, int]:
+        return self.paths[path]
+
+    def nspid(self, pid: int) -> list[int]:
+        return [pid, pid % 100]
+
+    def processes(self, inodes: Iterable[int], type: str = "net") -> dict[int, list[int]]:
         wanted = {self.netns_inode(name): pids for name, pids in self.inside.items()}
         return {inode: wanted.get(inode, []) for inode in inodes if inode}
 
-    def inodes_of(self, pid: int) -> dict[str, int]:
-        return {"net": 1}
+    def inodes_of(self, pid: int | None) -> dict[str, int]:
+        return self.inodes.get(pid, {"net": 1})
 
     def end(self, pids: Sequence[int]) -> None:
         self.said.append(f"end {list(pids)}")

@@ -107,17 +107,32 @@ def _missing(name: str) -> NotFound:
     return NotFound(f"no file {name!a}", "give the path of a namespace, as /proc/PID/ns/net")
 
 
-def open_net(name: str) -> int:
-    """A descriptor of a network namespace by name or path. NotFound; BadInput when it is something else."""
-    from weft.linux import nsfs
-
+def _open_any(name: str) -> int:
     # O_NONBLOCK: a path from outside may be a fifo, and open(2) would wait for its writer.
     try:
-        fd = os.open(path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return os.open(path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
         raise _missing(name) from None
     except OSError as error:
         raise NotPermitted(f"cannot open {path(name)!a}: {error.strerror}") from None
+
+
+def at(name: str) -> tuple[str, int]:
+    """The type and inode of the namespace of any type at a path; "" for what is none. NotFound."""
+    from weft.linux import nsfs
+
+    fd = _open_any(name)
+    try:
+        return nsfs.type_of(fd), os.fstat(fd).st_ino
+    finally:
+        os.close(fd)
+
+
+def open_net(name: str) -> int:
+    """A descriptor of a network namespace by name or path. NotFound; BadInput when it is something else."""
+    from weft.linux import nsfs
+
+    fd = _open_any(name)
     found = nsfs.type_of(fd)
     if found == "net":
         return fd

@@ -322,18 +322,29 @@ def alive(pid: int | None, started: int | None) -> bool:
     return pid is not None and started is not None and start_time(pid) == started
 
 
-def in_netns(inodes: Iterable[int]) -> dict[int, list[int]]:
-    """The processes in each of these network namespaces, by one pass over /proc."""
-    wanted = {f"net:[{inode}]": inode for inode in inodes if inode}
+def in_namespaces(inodes: Iterable[int], type: str = "net") -> dict[int, list[int]]:
+    """The processes in each of these namespaces of a type, by one pass over /proc, the lowest first."""
+    wanted = {f"{type}:[{inode}]": inode for inode in inodes if inode}
     found: dict[int, list[int]] = {inode: [] for inode in wanted.values()}
-    for pid in pids() if wanted else ():
+    for pid in sorted(pids()) if wanted else ():
         try:
-            inode = wanted.get(os.readlink(f"/proc/{pid}/ns/net"))
+            inode = wanted.get(os.readlink(f"/proc/{pid}/ns/{type}"))
         except OSError:
             continue
         if inode is not None:
             found[inode].append(pid)
     return found
+
+
+def nspid(pid: int) -> list[int]:
+    """A process's pids, from this /proc's namespace to its own (NSpid of proc_pid_status(5)); its pid alone
+    when it has ended."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            words = file.read().partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
+    except (FileNotFoundError, ProcessLookupError):
+        words = []
+    return [int(word) for word in words] or [pid]
 
 
 def end(victims: Iterable[int]) -> None:
@@ -354,7 +365,7 @@ def end(victims: Iterable[int]) -> None:
         os.close(fd)
 
 
-def namespaces(pid: int) -> dict[str, int]:
+def namespaces(pid: int | str) -> dict[str, int]:
     """The inodes of a process's namespaces by kernel name (namespaces(7)); empty when it has ended."""
     found = {}
     for kind in ("net", "mnt", "uts", "ipc", "pid", "user", "cgroup", "time"):

@@ -397,7 +397,9 @@ class SqliteStore:
     def namespaces(self) -> list[NamedNs]:
         """All names that weft gave, also removed ones that are not known to be gone, by name."""
         rows = self._all("SELECT id, name, how, inode, handle, removed FROM namespace ORDER BY name, id")
-        return [NamedNs(*row)._replace(removed=bool(row[5])) for row in rows]
+        return [
+            NamedNs(id, name, how, inode, handle, bool(gone)) for id, name, how, inode, handle, gone in rows
+        ]
 
     def drop_namespace(self, name: str) -> None:
         """Forgets a name."""

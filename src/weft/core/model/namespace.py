@@ -33,7 +33,11 @@ class Place(Record):
 
 
 class Holder(Record):
-    """What keeps a namespace alive: ``kind`` process, thread, mount, file, socket, device, child; where."""
+    """What keeps a namespace alive.
+
+    ``kind`` is process, thread, mount, file, socket, device, child, or unknown; ``pid`` whose it is, 0 when
+    nobody's; ``where`` says more: a mount point, ``fd 5``, a device's name, the child.
+    """
 
     kind: str
     pid: int = 0
@@ -51,10 +55,14 @@ class EngineName(Record):
 class NsFact(Record):
     """A namespace that exists, as it was found.
 
-    ``inode`` is 0 for one that is known only by a device tied to ours. ``nsid`` is its id as seen from here,
-    None without one; ``owner`` and ``parent`` are inodes of the user namespace that owns it and of the
-    parent (pid and user only); ``pids`` are the processes in it, the oldest first; ``command`` and
-    ``user`` are the oldest's. ``stale`` names lead to no namespace any more.
+    ``inode`` is 0 for one that is known only by a device tied to a known one, or by a stale name. ``nsid``
+    is its id as seen from here, None without one; ``owner`` and ``parent`` are inodes of the user
+    namespace that owns it and of the parent (pid and user only), 0 where the kernel does not tell;
+    ``pids`` are the processes in it, the lowest first; ``command`` and ``user`` are the lowest's.
+    ``links`` are the links of one that only a device tells of. ``here``: the caller is in it.
+
+    ``stale``: the name leads to no network namespace any more, and nothing else is known. ``former`` are
+    names that weft took off: without others, and alive, it is ``leaked``.
     """
 
     inode: int
@@ -68,4 +76,12 @@ class NsFact(Record):
     nsid: int | None = None
     held_by: tuple[Holder, ...] = ()
     container: EngineName | None = None
-    leaked: bool = False
+    links: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
+    here: bool = False
+    stale: bool = False
+
+    @property
+    def leaked(self) -> bool:
+        """Whether weft took its name off and it lives on."""
+        return bool(self.former) and not self.names

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
     from weft.frontends.cli.args import Args
 
+    #: A title, and a key of the row or what is made of it.
+    Column = tuple[str, str | Callable[[dict[str, Any]], object]]
 
-def _work(args: Args) -> Work:
+
+def looking(args: Args) -> Work:
     """The engine, after ending what crashed commands and killed monitors left."""
     work = work_for(args)
     with work.machine.lock():
@@ -46,21 +49,31 @@ def _matches(row: dict[str, Any], key: str, value: str) -> bool:
 def _words(found: Any) -> list[str]:
     """What a filter's value may equal: one of a list's items, of their values where those are objects."""
     if isinstance(found, dict):
-        return list(found)
+        return [*found, *[str(value) for value in found.values()]]
     if isinstance(found, list):
         items = [item.values() if isinstance(item, dict) else (item,) for item in found]
         return [str(value) for values in items for value in values]
     return [str(found), str(found).lower()]
 
 
-def _show(rows: list[dict[str, Any]], args: Args, keys: str, columns: Sequence[tuple[str, str]] = ()) -> int:
-    """Prints what the filters leave as names, as JSON, or as a table where there is one."""
+def _name(row: dict[str, Any]) -> str:
+    return str(row["name"])
+
+
+def listing(
+    rows: list[dict[str, Any]],
+    args: Args,
+    keys: str,
+    columns: Sequence[Column] = (),
+    quiet: Callable[[dict[str, Any]], str] = _name,
+) -> int:
+    """Prints what the filters leave as names (``quiet``), as JSON, or as a table where there is one."""
     rows = _filtered(rows, args, keys)
     if args.on("quiet"):
         for row in rows:
-            out(row["name"])
+            out(quiet(row))
     elif args.one("format") == "json" or not columns:
-        _json(rows)
+        put_json(rows)
     else:
         cells = [[title for title, _ in columns]]
         cells += [[safe(_cell(row, key)) for _, key in columns] for row in rows]
@@ -70,13 +83,24 @@ def _show(rows: list[dict[str, Any]], args: Args, keys: str, columns: Sequence[t
     return 0
 
 
-def _json(value: object) -> None:
+#: Lists longer than this are for programs.
+_LONG = 100
+
+
+def put_json(value: object) -> None:
+    """Prints a document as JSON."""
     import json
 
-    out(json.dumps(value, indent=2))
+    if isinstance(value, list) and len(value) > _LONG:
+        # One a line: Python's own encoder, which indents, takes ten times as long as the one in C.
+        out("[\n" + ",\n".join([json.dumps(row) for row in value]) + "\n]")
+    else:
+        out(json.dumps(value, indent=2))
 
 
-def _cell(row: dict[str, Any], key: str) -> str:
+def _cell(row: dict[str, Any], key: str | Callable[[dict[str, Any]], object]) -> str:
+    if not isinstance(key, str):
+        return str(key(row))
     return str(_CELLS[key](row)) if key in _CELLS else str(row[key])
 
 
@@ -134,34 +158,34 @@ _CONTAINERS = (
 
 def net_ls(args: Args) -> int:
     """``weft net ls``."""
-    return _show(engine.networks(_work(args)), args, _NETWORK_KEYS, _NETWORKS)
+    return listing(engine.networks(looking(args)), args, _NETWORK_KEYS, _NETWORKS)
 
 
 def net_inspect(args: Args) -> int:
     """``weft net inspect``: one JSON list whatever the format, as people read it too."""
-    return _show(engine.networks(_work(args), args.words), args, _NETWORK_KEYS)
+    return listing(engine.networks(looking(args), args.words), args, _NETWORK_KEYS)
 
 
 def inspect(args: Args) -> int:
     """``weft inspect``: likewise."""
-    return _show(engine.containers(_work(args), args.words), args, _CONTAINER_KEYS)
+    return listing(engine.containers(looking(args), args.words), args, _CONTAINER_KEYS)
 
 
 def ps(args: Args) -> int:
     """``weft ps``."""
-    rows = engine.containers(_work(args))
+    rows = engine.containers(looking(args))
     if not args.on("all"):
         rows = [row for row in rows if row["state"] != "exited"]
-    return _show(rows, args, _CONTAINER_KEYS, _CONTAINERS)
+    return listing(rows, args, _CONTAINER_KEYS, _CONTAINERS)
 
 
 def port(args: Args) -> int:
     """``weft port``."""
-    work = _work(args)
+    work = looking(args)
     sandbox, _ = work.store.container(args.words[0])
     rows = engine.publishes(work.store.endpoint(sandbox.name))
     if args.one("format") == "json":
-        _json(rows)
+        put_json(rows)
     else:
         for p in rows:
             out(f"{p['container_port']}/{p['proto']} -> {p['host_ip']}:{p['host_port']}")
@@ -170,7 +194,7 @@ def port(args: Args) -> int:
 
 def logs(args: Args) -> int:
     """``weft logs``: as it was written, byte for byte."""
-    work = _work(args)
+    work = looking(args)
     sandbox, _ = work.store.container(args.words[0])
     path = work.log_file(sandbox.name)
     try:
@@ -193,6 +217,6 @@ def draw(args: Args) -> int:
         raise NotYet(f"--format {args.one('format')} of `weft map` is not built yet", "text is")
     from weft.core.draw.text import draw as picture
 
-    work = _work(args)
+    work = looking(args)
     out(safe(picture(engine.networks(work), engine.containers(work)), "\n"))
     return 0
