@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from weft.core.model.address import Address
     from weft.core.model.facts import HostFacts, PlaceFacts
     from weft.core.model.launch import Launch
+    from weft.core.model.link import Space
     from weft.core.model.namespace import NamedNs
     from weft.core.model.network import Endpoint, Network, Sandbox
     from weft.core.model.publish import Publish
     from weft.core.model.state import Entry, State
     from weft.core.ops.base import Op
     from weft.core.plan.plan import Plan
+    from weft.core.wire.neighbour import Neighbour
+    from weft.core.wire.rtnetlink import Counters, Link
 
 
 class Process(Protocol):
@@ -39,6 +42,16 @@ class Process(Protocol):
 
     def cancel(self) -> None:
         """Ends it, whatever it does."""
+
+
+class Survey(Protocol):
+    """The links of every network namespace. ``spaces`` are numbered by their place, as links' netnsids are;
+    reading links may append strangers."""
+
+    spaces: list[Space]
+
+    def links(self, number: int) -> list[tuple[Link, list[str]]]:
+        """A namespace's links, each with its addresses."""
 
 
 class Machine(Protocol):
@@ -63,6 +76,13 @@ class Machine(Protocol):
     def upstreams(self) -> tuple[tuple[str, ...], tuple[str, ...]]: ...
     def netns_inode(self, name: str) -> int: ...
     def pin(self, netns: str) -> int: ...
+    def unpin(self) -> None: ...
+    def survey(self) -> AbstractContextManager[Survey]: ...
+    def links_of(self, netns: str) -> list[Link]: ...
+    def bridge(
+        self, netns: str, ifindex: int
+    ) -> tuple[Link, Counters, list[tuple[Link, Counters]], list[Neighbour]]: ...
+    def wait_up(self, netns: str, ifname: str, forwards: bool) -> bool: ...
     def netns_names(self) -> list[str]: ...
     def netns_handle(self, name: str) -> bytes: ...
     def is_gone(self, handle: bytes) -> bool: ...

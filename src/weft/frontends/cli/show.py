@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from weft.frontends.cli.args import Args
 
 
-def _work(args: Args) -> Work:
+def looking(args: Args) -> Work:
     """The engine, after ending what crashed commands and killed monitors left."""
     work = work_for(args)
     with work.machine.lock():
@@ -27,7 +27,8 @@ def _work(args: Args) -> Work:
     return work
 
 
-def _filtered(rows: list[dict[str, Any]], args: Args, keys: str) -> list[dict[str, Any]]:
+def filtered(rows: list[dict[str, Any]], args: Args, keys: str) -> list[dict[str, Any]]:
+    """The rows that the filters leave. BadInput for a key that no row has."""
     for wish in args.many("filter"):
         key, equals, value = wish.partition("=")
         if not equals or key not in keys.split():
@@ -53,24 +54,31 @@ def _words(found: Any) -> list[str]:
     return [str(found), str(found).lower()]
 
 
-def _show(rows: list[dict[str, Any]], args: Args, keys: str, columns: Sequence[tuple[str, str]] = ()) -> int:
+def listing(
+    rows: list[dict[str, Any]], args: Args, keys: str, columns: Sequence[tuple[str, str]] = ()
+) -> int:
     """Prints what the filters leave as names, as JSON, or as a table where there is one."""
-    rows = _filtered(rows, args, keys)
+    rows = filtered(rows, args, keys)
     if args.on("quiet"):
         for row in rows:
             out(row["name"])
     elif args.one("format") == "json" or not columns:
-        _json(rows)
+        as_json(rows)
     else:
-        cells = [[title for title, _ in columns]]
-        cells += [[safe(_cell(row, key)) for _, key in columns] for row in rows]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-        for line in cells:
-            out("  ".join([c.ljust(w) for c, w in zip(line, widths, strict=True)]).rstrip())
+        table([title for title, _ in columns], [[_cell(row, key) for _, key in columns] for row in rows])
     return 0
 
 
-def _json(value: object) -> None:
+def table(titles: list[str], rows: list[list[str]]) -> None:
+    """Cells under titles, with nothing in them that could steer a terminal."""
+    cells = [titles, *[[safe(cell) for cell in row] for row in rows]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(titles))]
+    for line in cells:
+        out("  ".join([c.ljust(w) for c, w in zip(line, widths, strict=True)]).rstrip())
+
+
+def as_json(value: object) -> None:
+    """One document."""
     import json
 
     out(json.dumps(value, indent=2))
@@ -134,34 +142,34 @@ _CONTAINERS = (
 
 def net_ls(args: Args) -> int:
     """``weft net ls``."""
-    return _show(engine.networks(_work(args)), args, _NETWORK_KEYS, _NETWORKS)
+    return listing(engine.networks(looking(args)), args, _NETWORK_KEYS, _NETWORKS)
 
 
 def net_inspect(args: Args) -> int:
     """``weft net inspect``: one JSON list whatever the format, as people read it too."""
-    return _show(engine.networks(_work(args), args.words), args, _NETWORK_KEYS)
+    return listing(engine.networks(looking(args), args.words), args, _NETWORK_KEYS)
 
 
 def inspect(args: Args) -> int:
     """``weft inspect``: likewise."""
-    return _show(engine.containers(_work(args), args.words), args, _CONTAINER_KEYS)
+    return listing(engine.containers(looking(args), args.words), args, _CONTAINER_KEYS)
 
 
 def ps(args: Args) -> int:
     """``weft ps``."""
-    rows = engine.containers(_work(args))
+    rows = engine.containers(looking(args))
     if not args.on("all"):
         rows = [row for row in rows if row["state"] != "exited"]
-    return _show(rows, args, _CONTAINER_KEYS, _CONTAINERS)
+    return listing(rows, args, _CONTAINER_KEYS, _CONTAINERS)
 
 
 def port(args: Args) -> int:
     """``weft port``."""
-    work = _work(args)
+    work = looking(args)
     sandbox, _ = work.store.container(args.words[0])
     rows = engine.publishes(work.store.endpoint(sandbox.name))
     if args.one("format") == "json":
-        _json(rows)
+        as_json(rows)
     else:
         for p in rows:
             out(f"{p['container_port']}/{p['proto']} -> {p['host_ip']}:{p['host_port']}")
@@ -170,7 +178,7 @@ def port(args: Args) -> int:
 
 def logs(args: Args) -> int:
     """``weft logs``: as it was written, byte for byte."""
-    work = _work(args)
+    work = looking(args)
     sandbox, _ = work.store.container(args.words[0])
     path = work.log_file(sandbox.name)
     try:
@@ -193,6 +201,6 @@ def draw(args: Args) -> int:
         raise NotYet(f"--format {args.one('format')} of `weft map` is not built yet", "text is")
     from weft.core.draw.text import draw as picture
 
-    work = _work(args)
+    work = looking(args)
     out(safe(picture(engine.networks(work), engine.containers(work)), "\n"))
     return 0
