@@ -104,7 +104,7 @@ class Survey:
         """The links of a namespace with their addresses; none when it has ended."""
         route = self._scratch.route
         try:
-            links = [rt.get_link(p) for p in route.dump(rt.dump_links(number))]
+            links = [rt.get_link(p, inet6=False) for p in route.dump(rt.dump_links(number))]
             found = _addresses(route.dump(rt.dump_addresses(target_netnsid=number)))
         except Refusal as error:
             if error.errno != errno.EINVAL:
@@ -130,9 +130,9 @@ def _open(space: Space) -> int:
 def _addresses(payloads: Iterable[bytes]) -> Addresses:
     found: Addresses = {}
     for payload in payloads:
-        a = rt.get_address(payload)
-        text = inet_ntop(AF_INET if len(a.address) == 4 else AF_INET6, a.address)
-        found.setdefault(a.ifindex, []).append(f"{text}/{a.prefixlen}")
+        ifindex, own, prefix = rt.get_own_address(payload)
+        text = inet_ntop(AF_INET if len(own) == 4 else AF_INET6, own)
+        found.setdefault(ifindex, []).append(f"{text}/{prefix}")
     return found
 
 
