@@ -86,11 +86,13 @@ class Stage:
 
 
 def everything(host: Host) -> None:
-    """Removes all containers and networks."""
-    for listing, removal in (("ps -aq", "rm -f"), ("net ls -q", "net rm")):
+    """Removes all containers, networks, switches and names."""
+    listings = (("ps -aq", "rm -f"), ("net ls -q", "net rm"), ("switch ls -q", "switch rm"))
+    for listing, removal in listings:
         names = host.weft(*listing.split()).stdout.split()
         if names:
             weft(host, f"{removal} {' '.join(names)}")
+    weft(host, "ns rm --all")
 
 
 def told(host: Host, story: Story, count: int | None) -> tuple[int, int]:

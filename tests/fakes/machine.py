@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from weft.core.model.address import Address, parse_subnet
-from weft.core.model.errors import Conflict, KernelError
+from weft.core.model.errors import Conflict, KernelError, NotFound
 from weft.core.model.facts import HostFacts, LinkFact, PlaceFacts, RouteFact
 from weft.core.model.launch import Launch
 from weft.core.model.link import Space
@@ -28,6 +28,8 @@ from weft.engine.work import Work
 from weft.store.sqlite import SqliteStore
 
 ROOT = "0123abcd"
+#: The inode of the host's own network namespace.
+HOME = 4026531840
 
 
 class FakeProcess:
@@ -70,7 +72,7 @@ class FakeSurvey:
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
         named = [Space(machine.netns_inode(name), (name,)) for name in sorted(machine.netns)]
-        self.spaces = [Space(1), *named, *machine.strangers]
+        self.spaces = [Space(HOME), *named, *machine.strangers]
 
     def links(self, number: int) -> list[tuple[Link, list[str]]]:
         space = self.spaces[number]
@@ -307,7 +309,10 @@ class FakeMachine:
         return self.servers, ()
 
     def pin(self, netns: str) -> int:
-        return self.netns_inode(netns) if netns else 1
+        inode = self.netns_inode(netns) if netns else HOME
+        if not inode:
+            raise NotFound(f"no network namespace {netns}")
+        return inode
 
     def unpin(self) -> None:
         self.said.append("unpin")
