@@ -19,6 +19,7 @@ QUESTIONS = {
     "memory": ("tmpfs",),
     "names": ("tmpfs",),
     "namespaces": ("tmpfs",),
+    "links": ("tmpfs",),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")
 _RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run")

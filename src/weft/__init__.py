@@ -5,9 +5,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from weft.frontends.api import Container, Network
+    from weft.frontends.api_wires import Switch, wire
 
 __version__ = "0.1.0"
-__all__ = ["Container", "Network", "__version__"]
+__all__ = ["Container", "Network", "Switch", "__version__", "wire"]
 
 
 def __getattr__(name: str) -> object:
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> object:
         from weft.frontends import api
 
         return getattr(api, name)
+    if name in ("Switch", "wire"):
+        from weft.frontends import api_wires
+
+        return getattr(api_wires, name)
     raise AttributeError(f"module 'weft' has no attribute {name!r}")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
     from weft.core.plan.plan import Plan
+    from weft.core.wire.neighbour import Neighbour
+    from weft.core.wire.rtnetlink import Counters, Link
+    from weft.linux.links import Survey
     from weft.linux.watch import Watch
 
 STATE_DIR = "/var/lib/weft"
@@ -129,6 +132,31 @@ class LinuxMachine:
 
     def pin(self, netns: str) -> int:
         return self._hands.pin(netns)
+
+    def unpin(self) -> None:
+        self._hands.unpin()
+
+    def survey(self) -> Survey:
+        from weft.linux.links import Survey
+
+        return Survey()
+
+    def links_of(self, netns: str) -> list[Link]:
+        from weft.linux import links
+
+        return links.of(self._hands, netns)
+
+    def bridge(
+        self, netns: str, ifindex: int
+    ) -> tuple[Link, Counters, list[tuple[Link, Counters]], list[Neighbour]]:
+        from weft.linux import links
+
+        return links.bridge(self._hands, netns, ifindex)
+
+    def wait_up(self, netns: str, ifname: str, forwards: bool) -> bool:
+        from weft.linux import links
+
+        return links.wait_up(self._hands, netns, ifname, forwards)
 
     def netns_names(self) -> list[str]:
         return netns.names()

@@ -51,6 +51,9 @@ C = "run --network blue --name c --ip 192.168.10.20"
 #: Stands behind ``c`` in the hosts file, with a line of another length.
 LATE = "run --network blue --name later-one --ip 192.168.10.30 --network-alias another-name"
 OTHER = "run --network blue --name other --ip 192.168.10.40 -p 9090:90 -p 9091:91/udp"
+NAMES = "ns add red green"
+SWITCH = "switch add br0 --addr 10.0.5.254/24"
+PLUG = "switch plug br0 red=10.0.5.1/24 green=10.0.5.2/24,fd05::2/64"
 
 STORIES = {
     story.name: story
@@ -81,6 +84,15 @@ STORIES = {
         Story("ns-add", (), "ns add a b", ("ns rm a b",)),
         Story("ns-adopt", ("ns add a",), "ns adopt b a", ("ns rm b",)),
         Story("ns-rm", ("ns add a b",), "ns rm a b", ("ns add a b",)),
+        Story(
+            "wire", (NAMES,), "wire red=10.0.1.1/24 green=10.0.1.2/24,fd01::2/64", ("link rm eth0 --in red",)
+        ),
+        Story("wire-host", (NAMES,), "wire green:up host:down=10.0.1.1/24", ("link rm up --in green",)),
+        Story("link-rm", (NAMES, "wire red host:down"), "link rm down", ("wire red host:down",)),
+        Story("switch-add", (), f"{SWITCH} --stp", ("switch rm br0",)),
+        Story("switch-plug", (NAMES, SWITCH), PLUG, ("switch unplug br0 red green",)),
+        Story("switch-unplug", (NAMES, SWITCH, PLUG), "switch unplug br0 red green", (PLUG,)),
+        Story("switch-rm", (NAMES, SWITCH, PLUG), "switch rm br0", (SWITCH, PLUG)),
         Story("rm-one-port", (BLUE, OTHER, f"{C} -p 8080:80"), "rm -f c other", (OTHER, f"{C} -p 8080:80")),
     )
 }

@@ -86,8 +86,9 @@ class Stage:
 
 
 def everything(host: Host) -> None:
-    """Removes all containers and networks."""
-    for listing, removal in (("ps -aq", "rm -f"), ("net ls -q", "net rm")):
+    """Removes all containers, networks, switches and names."""
+    listings = (("ps -aq", "rm -f"), ("net ls -q", "net rm"), ("switch ls -q", "switch rm"))
+    for listing, removal in listings:
         names = host.weft(*listing.split()).stdout.split()
         if names:
             weft(host, f"{removal} {' '.join(names)}")

@@ -5,28 +5,33 @@ What is in the picture is what facts are made of, so that decisions meet what ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 from weft.core.boundary import Watch
 from weft.core.model.address import Address, parse_subnet
-from weft.core.model.errors import Conflict, KernelError
+from weft.core.model.errors import Conflict, KernelError, NotFound
 from weft.core.model.facts import HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.model.launch import Launch
+from weft.core.model.link import Space
 from weft.core.model.namespace import NsFact
 from weft.core.model.network import Endpoint
 from weft.core.model.publish import Publish
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsAdd, HostsDel
-from weft.core.ops.link import BridgeAdd, LinkDel, VethAdd
+from weft.core.ops.link import BridgeAdd, LinkDel, LinkMark, LinkMaster, LinkRemove, VethAdd, VethPairAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackDel, LoopbackStart, LoopbackStop
 from weft.core.ops.netns import NetnsAdd, NetnsAttach, NetnsDel, Sysctl
 from weft.core.ops.nft import ElementAdd, ElementDel, TableAdd, TableDel
 from weft.core.plan.plan import Plan
+from weft.core.wire.neighbour import Neighbour
+from weft.core.wire.rtnetlink import Bridge, Counters, Link
 from weft.engine.work import Work
 from weft.store.sqlite import SqliteStore
 
 ROOT = "0123abcd"
+#: The inode of the host's own network namespace.
+HOME = 4026531840
 
 
 class FakeProcess:
@@ -63,6 +68,20 @@ class FakeLock:
         self.held = False
 
 
+class FakeSurvey:
+    """core/boundary.Survey of named namespaces; tests append strangers, and set the links themselves."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.machine = machine
+        named = [Space(machine.netns_inode(name), (name,)) for name in sorted(machine.netns)]
+        self.spaces = [Space(HOME), *named, *machine.strangers]
+
+    def links(self, number: int) -> list[tuple[Link, list[str]]]:
+        space = self.spaces[number]
+        where = space.names[0] if space.names else "" if number == 0 else f"?{number}"
+        return [(link, []) for link in self.machine.links_of(where)]
+
+
 class FakeMachine:
     """core/boundary.Machine. ``done`` are the operations that took effect, undone ones included."""
 
@@ -71,6 +90,9 @@ class FakeMachine:
 
     def __init__(self) -> None:
         self.links: dict[str, LinkFact] = {"lo": LinkFact("lo", "", ())}
+        #: What wires and switches are made of, by namespace and name.
+        self.devices: dict[str, dict[str, Link]] = {}
+        self.strangers: list[Space] = []
         self.tables: dict[str, str] = {}
         self.routes: list[RouteFact] = []
         self.nameservers: tuple[Address, ...] = ()
@@ -126,11 +148,19 @@ class FakeMachine:
     def _do(self, op: Op) -> None:
         assert self.change_lock.held, f"{op.describe()}: without the lock"
         self.done.append(op)
-        if isinstance(op, (BridgeAdd, VethAdd)):
+        if isinstance(op, (VethPairAdd, LinkMark, LinkMaster, LinkRemove)):
+            self._device(op)
+        elif isinstance(op, (BridgeAdd, VethAdd)):
             assert op.ifname not in self.links, f"{op.ifname} is there already"
             kind = "bridge" if isinstance(op, BridgeAdd) else "veth"
             self.links[op.ifname] = LinkFact(op.ifname, kind, (op.mark,))
+            where = op.netns if isinstance(op, BridgeAdd) else ""
+            if isinstance(op, BridgeAdd):
+                self.device(where, op.ifname, "bridge", op.mark, op.alias, Bridge(stp_state=int(op.stp)))
+                if where:
+                    del self.links[op.ifname]
         elif isinstance(op, LinkDel):
+            self._unmake(op.mark)
             self.links = {n: f for n, f in self.links.items() if op.mark not in f.altnames}
         elif isinstance(op, TableAdd):
             assert op.family not in self.tables, f"the table {op.family} is there: its rules would double"
@@ -158,6 +188,54 @@ class FakeMachine:
                 self.hosts.pop(address, None)
         else:
             self._proxy(op)
+
+    def device(
+        self,
+        where: str,
+        name: str,
+        kind: str = "veth",
+        mark: str = "",
+        alias: str = "",
+        bridge: Bridge | None = None,
+        master: str = "",
+    ) -> None:
+        """Another link of a namespace."""
+        there = self.devices.setdefault(where, {})
+        assert name not in there, f"{name} is in {where or 'host'} already"
+        assert not any(mark and mark in link.altnames for link in there.values()), f"{mark} is there already"
+        index = 2 + sum(len(found) for found in self.devices.values())
+        marks = (mark,) if mark else ()
+        over = there[master].ifindex if master else None
+        there[name] = Link(
+            index, ifname=name, altnames=marks, alias=alias, kind=kind, bridge=bridge, master=over
+        )
+
+    def _device(self, op: VethPairAdd | LinkMark | LinkMaster | LinkRemove) -> None:
+        if isinstance(op, VethPairAdd):
+            assert op.peer_netns, "a wire's far end is never the host's"
+            self.device(op.netns, op.ifname, "veth", op.mark, op.alias, master=op.master)
+            self.device(op.peer_netns, op.peer)
+        elif isinstance(op, LinkRemove):
+            link = self.devices[op.netns].pop(op.ifname)
+            for mark in link.altnames:
+                self._unmake(mark)
+        else:
+            there = self.devices[op.netns]
+            change: dict[str, object] = (
+                {"altnames": (op.mark,), "alias": op.alias}
+                if isinstance(op, LinkMark)
+                else {"master": there[op.master].ifindex}
+            )
+            there[op.ifname] = there[op.ifname]._replace(**change)
+
+    def _unmake(self, mark: str) -> None:
+        """Both ends of a wire go at once: one that has no mark yet is the last that was made."""
+        for where, there in self.devices.items():
+            self.devices[where] = {
+                n: link
+                for n, link in there.items()
+                if mark not in link.altnames and (link.altnames or link.alias)
+            }
 
     def _element(self, op: ElementAdd | ElementDel) -> None:
         key = (op.family, op.set, *(value for _, value in op.key))
@@ -239,7 +317,29 @@ class FakeMachine:
         return self.servers, ()
 
     def pin(self, netns: str) -> int:
-        return self.netns_inode(netns) if netns else 1
+        inode = self.netns_inode(netns) if netns else HOME
+        if not inode:
+            raise NotFound(f"no network namespace {netns}")
+        return inode
+
+    def unpin(self) -> None:
+        self.said.append("unpin")
+
+    @contextmanager
+    def survey(self) -> Iterator[FakeSurvey]:
+        yield FakeSurvey(self)
+
+    def links_of(self, netns: str) -> list[Link]:
+        return list(self.devices.get(netns, {}).values())
+
+    def bridge(
+        self, netns: str, ifindex: int
+    ) -> tuple[Link, Counters, list[tuple[Link, Counters]], list[Neighbour]]:
+        raise NotImplementedError
+
+    def wait_up(self, netns: str, ifname: str, forwards: bool) -> bool:
+        self.said.append(f"wait {netns}:{ifname} {forwards}")
+        return True
 
     def netns_names(self) -> list[str]:
         return sorted(self.netns)

@@ -204,7 +204,7 @@ def test_it_lives_in_namespaces_of_its_own(host: Host) -> None:
     assert {kind for kind in ours if ours[kind] != theirs[kind]} == {"net", "mnt", "uts", "ipc"}
     assert Path("/proc/self/mountinfo").read_text() == mounts
     assert os.uname().nodename == "machine"
-    assert child.pid in process.in_netns([theirs["net"]])[theirs["net"]]
+    assert child.pid in process.in_namespaces([theirs["net"]])[theirs["net"]]
     child.cancel()
     assert process.namespaces(child.pid) == {}
 
@@ -371,19 +371,19 @@ def test_everybody_inside_is_found_and_ended(host: Host) -> None:
         assert one.stdout
         one.stdout.readline()
     web, other = netns.inode("web"), netns.inode("other")
-    found = process.in_netns([web, other, 0])
+    found = process.in_namespaces([web, other, 0])
     assert {one.pid for one in inside_it[:2]} <= set(found[web])
     assert inside_it[2].pid in found[other]
     assert set(found) == {web, other}
     before = open_fds()
     process.end([999_999])
-    while left := process.in_netns([web])[web]:  # a fork may win
+    while left := process.in_namespaces([web])[web]:  # a fork may win
         process.end(left)
     assert open_fds() == before
     assert [one.wait() for one in inside_it[:2]] == [-9, -9]
     assert inside_it[2].poll() is None
-    process.end(process.in_netns([other])[other])
-    assert process.in_netns([]) == {}
+    process.end(process.in_namespaces([other])[other])
+    assert process.in_namespaces([]) == {}
 
 
 def by_fork(action: Callable[[], None]) -> int:

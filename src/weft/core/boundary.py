@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from weft.core.model.address import Address
     from weft.core.model.facts import HostFacts, NetworkFacts, PlaceFacts
     from weft.core.model.launch import Launch
+    from weft.core.model.link import Space
     from weft.core.model.namespace import NamedNs, NsFact
     from weft.core.model.network import Endpoint, Network, Sandbox
     from weft.core.model.publish import Publish
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from weft.core.model.watch import Change
     from weft.core.ops.base import Op
     from weft.core.plan.plan import Plan
+    from weft.core.wire.neighbour import Neighbour
+    from weft.core.wire.rtnetlink import Counters, Link
 
 
 class Process(Protocol):
@@ -49,6 +52,16 @@ class Watch(Protocol):
     def changes(self) -> Iterator[Change]: ...
 
 
+class Survey(Protocol):
+    """The links of every network namespace. ``spaces`` are numbered by their place, as links' netnsids are;
+    reading links may append strangers."""
+
+    spaces: list[Space]
+
+    def links(self, number: int) -> list[tuple[Link, list[str]]]:
+        """A namespace's links, each with its addresses."""
+
+
 class Machine(Protocol):
     """The host as the engine sees it. ``run_dir`` is where volatile files live."""
 
@@ -72,6 +85,13 @@ class Machine(Protocol):
     def upstreams(self) -> tuple[tuple[str, ...], tuple[str, ...]]: ...
     def netns_inode(self, name: str) -> int: ...
     def pin(self, netns: str) -> int: ...
+    def unpin(self) -> None: ...
+    def survey(self) -> AbstractContextManager[Survey]: ...
+    def links_of(self, netns: str) -> list[Link]: ...
+    def bridge(
+        self, netns: str, ifindex: int
+    ) -> tuple[Link, Counters, list[tuple[Link, Counters]], list[Neighbour]]: ...
+    def wait_up(self, netns: str, ifname: str, forwards: bool) -> bool: ...
     def netns_names(self) -> list[str]: ...
     def netns_handle(self, name: str) -> bytes: ...
     def is_gone(self, handle: bytes) -> bool: ...

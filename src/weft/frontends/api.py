@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
 
 
-def _quiet(text: str) -> None:
+def quiet(text: str) -> None:
     """Remarks are for people at a terminal."""
 
 
-class _Handle:
+class Handle:
     """What the objects share: a name, the root's engine, and an end."""
 
     __slots__ = ("_work", "name")
@@ -58,7 +58,7 @@ class _Handle:
         return f"<weft.{type(self).__name__} {self.name}>"
 
 
-class Network(_Handle):
+class Network(Handle):
     """A bridge network. Made when there is none of this name; ``Network.get`` takes only what exists."""
 
     __slots__ = ()
@@ -73,7 +73,7 @@ class Network(_Handle):
         mtu: int = 0,
         root: str = "",
     ) -> None:
-        work = open_work(root, _quiet)
+        work = open_work(root, quiet)
         subnets = (subnet,) if subnet else ()
         networks.create(work, networks.NetworkRequest(name, subnets, gateway, bridge, mtu))
         super().__init__(name, work)
@@ -81,9 +81,9 @@ class Network(_Handle):
     @classmethod
     def get(cls, name: str, *, root: str = "") -> Self:
         """An existing network, by name or unique id prefix; NotFound."""
-        work = open_work(root, _quiet)
+        work = open_work(root, quiet)
         found = cls.__new__(cls)
-        _Handle.__init__(found, work.store.network(name).name, work)
+        Handle.__init__(found, work.store.network(name).name, work)
         return found
 
     @property
@@ -134,7 +134,7 @@ class Network(_Handle):
         networks.remove(self._work, self.name, force)
 
 
-class Container(_Handle):
+class Container(Handle):
     """A container that exists."""
 
     __slots__ = ()
@@ -142,7 +142,7 @@ class Container(_Handle):
     @classmethod
     def get(cls, name: str, *, root: str = "") -> Self:
         """An existing container, by name or unique id prefix; NotFound."""
-        work = open_work(root, _quiet)
+        work = open_work(root, quiet)
         return cls(work.store.container(name)[0].name, work)
 
     @property

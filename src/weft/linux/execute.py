@@ -5,11 +5,20 @@ from __future__ import annotations
 import errno
 import os
 
-from weft.core.model.errors import Conflict, Exhausted, KernelError, NotPermitted, Unsupported, WeftError
+from weft.core.model.errors import (
+    Conflict,
+    Exhausted,
+    KernelError,
+    NotFound,
+    NotPermitted,
+    Unsupported,
+    WeftError,
+)
 from weft.core.ops import file as f
 from weft.core.ops import netns as n
+from weft.core.ops.address import AddressAdd
 from weft.core.ops.base import Names
-from weft.core.ops.link import LinkDel
+from weft.core.ops.link import BridgeAdd, LinkDel, LinkRemove
 from weft.core.plan.plan import Plan
 from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
@@ -19,10 +28,13 @@ from weft.linux.procfs import Ipv6Off
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeVar
 
     from weft.core.ops.base import Message, Op
     from weft.core.ops.loopback import LoopbackAdd, LoopbackDel
     from weft.linux.loopback import LoopbackClient
+
+    T = TypeVar("T")
 
 #: What "it is not there" looks like when something is taken away: that is what was wanted.
 _GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL))
@@ -92,7 +104,7 @@ class Hands:
             self.revert(Plan(tuple(done)).undo())
             raise
         finally:
-            self._forget()
+            self.unpin()
 
     def revert(self, plan: Plan) -> list[str]:
         """Takes away what a plan says, and goes on past errors; gives them. What is not there is fine."""
@@ -100,12 +112,15 @@ class Hands:
         for group in _groups(plan.ops):
             try:
                 self._remove(group, errors)
+            except NotFound:
+                continue  # a namespace that is gone has taken all that was in it along
             except (WeftError, OSError) as error:
                 errors.append(f"{group[0].describe()}: {error}")
-        self._forget()
+        self.unpin()
         return errors
 
-    def _forget(self) -> None:
+    def unpin(self) -> None:
+        """Closes what is open for a plan: names are looked up anew, and may lead elsewhere."""
         for link in self._inside.values():
             link.close()
         for fd in self._fds.values():
@@ -149,7 +164,7 @@ class Hands:
 
     def _send_links(self, group: Sequence[Op], done: list[Op]) -> None:
         """First what each operation makes, then its mark: where the name was taken, it is somebody else's."""
-        link, messages = self._link(group[0].netns), self._messages(group)
+        link, messages = self.route_in(group[0].netns), self._messages(group)
         starts = [0, *self._counts[:-1]]
         answers = link.attempt([messages[start] for start in starts])
         # A leftover that was to go may have gone by itself since it was seen: its namespace was dying.
@@ -184,7 +199,7 @@ class Hands:
 
     def _attempt(self, kind: str, group: Sequence[Op]) -> list[tuple[Op, Refusal]]:
         if kind == "rtnl":
-            errors = self._link(group[0].netns).attempt(self._messages(group))
+            errors = self.route_in(group[0].netns).attempt(self._messages(group))
             return [(group[_owner(e.index, self._counts)], e) for e in errors]
         # One element that is not there refuses the whole transaction: the rest goes again without it.
         found: list[tuple[Op, Refusal]] = []
@@ -207,14 +222,18 @@ class Hands:
             self._counts.append(len(found))
         return found
 
-    def _link(self, name: str) -> Netlink:
+    def route_in(self, name: str) -> Netlink:
+        """The rtnetlink socket of a namespace, until ``unpin``. NotFound."""
         if not name:
             return self.route
         link = self._inside.get(name)
         if link is None:
-            fd = self._netns_fd(name)
-            link = self._inside[name] = netns.within(self._home, fd, lambda: Netlink(NETLINK_ROUTE))
+            link = self._inside[name] = self.within(name, lambda: Netlink(NETLINK_ROUTE))
         return link
+
+    def within(self, name: str, action: Callable[[], T]) -> T:
+        """Does something with the thread inside a namespace. NotFound."""
+        return netns.within(self._home, self._netns_fd(name) if name else self._home, action)
 
     def _names(self, where: str) -> Names:
         return Names(lambda ifname: self._index(where, ifname), self._netns_fd)
@@ -239,7 +258,7 @@ class Hands:
     def _index(self, where: str, ifname: str) -> int:
         index = self._indexes.get((where, ifname))
         if index is None:
-            index = self._indexes[where, ifname] = self._link(where).index(ifname)
+            index = self._indexes[where, ifname] = self.route_in(where).index(ifname)
         return index
 
     def _call(self, op: Op) -> None:
@@ -326,7 +345,7 @@ def _groups(ops: Iterable[Op]) -> list[list[Op]]:
     """Neighbours that go out together: of one kind, in one namespace."""
     groups: list[list[Op]] = []
     for op in ops:
-        if groups and _alike(groups[-1][0], op):
+        if groups and _alike(groups[-1][0], op) and not _awaits(groups[-1][0], op):
             groups[-1].append(op)
         else:
             groups.append([op])
@@ -337,6 +356,11 @@ def _alike(a: Op, b: Op) -> bool:
     if isinstance(a, f.HostsAdd) != isinstance(b, f.HostsAdd):
         return False
     return a.kind == b.kind and a.netns == b.netns
+
+
+def _awaits(first: Op, op: Op) -> bool:
+    """Whether an address is for a bridge of the same group: it has no number before that is sent."""
+    return isinstance(first, BridgeAdd) and isinstance(op, AddressAdd)
 
 
 def _owner(index: int, counts: Sequence[int]) -> int:
@@ -354,6 +378,8 @@ def explain(op: Op, error: Refusal) -> WeftError:
         return NotPermitted(said, "run weft as root")
     if number == errno.EEXIST:
         return Conflict(said, "something else made it meanwhile: look at it, then try again")
+    if isinstance(op, LinkRemove):
+        return KernelError(said, number, "the kernel deletes only links that it made up itself")
     if number in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
         return Unsupported(said, "the running kernel lacks this feature")
     return KernelError(said, number)

@@ -96,6 +96,7 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         st.just("") | IFNAMES,
     ),
     link.LinkMark: st.builds(link.LinkMark, IFNAMES, MARKS, PRINTABLE, PLACES),
+    link.LinkMaster: st.builds(link.LinkMaster, IFNAMES, IFNAMES, PLACES),
     link.LinkRemove: st.builds(link.LinkRemove, HOSTILE, PLACES),
     link.VethAdd: st.builds(
         link.VethAdd,

@@ -217,6 +217,27 @@ class LinkMark(Op):
         return VANISHES
 
 
+class LinkMaster(Op):
+    """Makes a link a port of a bridge."""
+
+    ifname: str
+    master: str
+    netns: str = ""
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"plug {self.ifname} into {self.master}" + (f" in {self.netns}" if self.netns else "")
+
+    def shell(self) -> tuple[str, ...]:
+        return (inside(self.netns, f"link set dev {quote(self.ifname)} master {quote(self.master)}"),)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.set_link(rt.Link(ifname=self.ifname, master=names.index(self.master))),)
+
+    def undo(self) -> Final:
+        return VANISHES
+
+
 class LinkUp(Op):
     """Sets a link up."""
 

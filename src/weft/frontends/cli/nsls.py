@@ -6,7 +6,7 @@ from weft.core.model.errors import BadInput, WeftError
 from weft.core.model.target import parse_target
 from weft.engine import namespaces as engine
 from weft.frontends.cli.main import out, safe, work_for
-from weft.frontends.cli.show import listing, looking, put_json
+from weft.frontends.cli.show import as_json, listing, looking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def identify(args: Args) -> int:
         raise BadInput(f"{args.words[0]!a} is not a pid", "`weft ns identify 4913`")
     rows = engine.identify(work_for(args), int(target.value) if target else None, wanted)
     if args.one("format") == "json":
-        put_json(rows)
+        as_json(rows)
         return 0
     for row in rows:
         if word == "all":
@@ -126,7 +126,7 @@ def pids(args: Args) -> int:
         raise BadInput("`weft ns pids` takes one --type", "`weft ns ls --type all` lists all")
     rows = engine.pids(work_for(args), args.words[0], kind)
     if args.one("format") == "json":
-        put_json(rows)
+        as_json(rows)
         return 0
     for row in rows:
         inside = f" {row['nspid'][-1]}" if kind == "pid" and not args.on("quiet") else ""
@@ -143,7 +143,7 @@ def same(args: Args) -> int:
         error.status = 2
         raise
     if args.one("format") == "json":
-        put_json({"same": not found, "differing": found})
+        as_json({"same": not found, "differing": found})
     elif found and args.one("type") == "all" and not args.on("quiet"):
         out(" ".join(found))
     return int(bool(found))

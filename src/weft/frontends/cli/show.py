@@ -30,7 +30,8 @@ def looking(args: Args) -> Work:
     return work
 
 
-def _filtered(rows: list[dict[str, Any]], args: Args, keys: str) -> list[dict[str, Any]]:
+def filtered(rows: list[dict[str, Any]], args: Args, keys: str) -> list[dict[str, Any]]:
+    """The rows that the filters leave. BadInput for a key that no row has."""
     for wish in args.many("filter"):
         key, equals, value = wish.partition("=")
         if not equals or key not in keys.split():
@@ -68,18 +69,14 @@ def listing(
     quiet: Callable[[dict[str, Any]], str] = _name,
 ) -> int:
     """Prints what the filters leave as names (``quiet``), as JSON, or as a table where there is one."""
-    rows = _filtered(rows, args, keys)
+    rows = filtered(rows, args, keys)
     if args.on("quiet"):
         for row in rows:
             out(quiet(row))
     elif args.one("format") == "json" or not columns:
-        put_json(rows)
+        as_json(rows)
     else:
-        cells = [[title for title, _ in columns]]
-        cells += [[safe(_cell(row, key)) for _, key in columns] for row in rows]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-        for line in cells:
-            out("  ".join([c.ljust(w) for c, w in zip(line, widths, strict=True)]).rstrip())
+        table([title for title, _ in columns], [[_cell(row, key) for _, key in columns] for row in rows])
     return 0
 
 
@@ -87,7 +84,15 @@ def listing(
 _LONG = 100
 
 
-def put_json(value: object) -> None:
+def table(titles: list[str], rows: list[list[str]]) -> None:
+    """Cells under titles, with nothing in them that could steer a terminal."""
+    cells = [titles, *[[safe(cell) for cell in row] for row in rows]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(titles))]
+    for line in cells:
+        out("  ".join([c.ljust(w) for c, w in zip(line, widths, strict=True)]).rstrip())
+
+
+def as_json(value: object) -> None:
     """Prints a document as JSON."""
     import json
 
@@ -185,7 +190,7 @@ def port(args: Args) -> int:
     sandbox, _ = work.store.container(args.words[0])
     rows = engine.publishes(work.store.endpoint(sandbox.name))
     if args.one("format") == "json":
-        put_json(rows)
+        as_json(rows)
     else:
         for p in rows:
             out(f"{p['container_port']}/{p['proto']} -> {p['host_ip']}:{p['host_port']}")
