@@ -60,8 +60,10 @@ class Hands:
         self._proxy: LoopbackClient | None = None
 
     def __del__(self) -> None:
-        if self._home >= 0:
+        try:
             os.close(self._home)
+        except OSError:
+            pass  # it was never opened, or all was closed to become a command that could not be executed
 
     @property
     def home(self) -> int:

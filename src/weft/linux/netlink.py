@@ -172,7 +172,10 @@ class Netlink:
         return answer
 
     def ask_each(self, messages: Sequence[Message]) -> list[bytes | Refusal]:
-        """Sends requests that have one answer each; the payloads or refusals, in order."""
+        """Sends requests that have one answer each; the payloads or refusals, in order.
+
+        Whoever has no right to ask is told so once for all of them (nfnetlink_rcv()): Refusal is raised.
+        """
         first = self._seq + 1
         self._seq += len(messages)
         parts = [
@@ -188,6 +191,8 @@ class Netlink:
                 if kind == wire.NLMSG_ERROR:
                     ack = wire.get_ack(answer, flags)
                     found.append(Refusal(len(found), ack.errno or errno.EPROTO, ack.text))
+                    if ack.errno == errno.EPERM:
+                        raise Refusal(0, ack.errno, ack.text)
                 else:
                     found.append(answer)
         return found

@@ -73,7 +73,10 @@ def _routes(hands: Hands, links: dict[int, str]) -> tuple[RouteFact, ...]:
 def tables(hands: Hands) -> tuple[tuple[str, str], ...]:
     """Family and comment of the tables named weft."""
     facts = []
-    answers = hands.filter.ask_each([nf.get_table_request(number, "weft") for _, number in _TABLES])
+    try:
+        answers = hands.filter.ask_each([nf.get_table_request(number, "weft") for _, number in _TABLES])
+    except Refusal:
+        raise NotPermitted("nf_tables cannot be read without CAP_NET_ADMIN", "run weft as root") from None
     for (family, _), answer in zip(_TABLES, answers, strict=True):
         if not isinstance(answer, Refusal):
             facts.append((family, nf.get_table(answer).comment or ""))
@@ -81,8 +84,6 @@ def tables(hands: Hands) -> tuple[tuple[str, str], ...]:
             raise Unsupported(
                 f"the kernel has no nf_tables for family {family}", "CONFIG_NF_TABLES is needed"
             )
-        elif answer.errno == errno.EPERM:
-            raise NotPermitted("nf_tables cannot be read without CAP_NET_ADMIN", "run weft as root")
         elif answer.errno != errno.ENOENT:
             raise answer
     return tuple(facts)

@@ -143,7 +143,11 @@ done <<'END'
 END
 """
 NAMED = {
-    "weft n": "net",
+    "weft n": "net ns",
+    "weft sw": "switch",
+    "weft switch pl": "plug",
+    "weft ns ex": "exec",
+    "weft ns unshare --cl": "--clock",
     "weft ver": "version",
     "weft net cr": "create",
     "weft net create x --su": "--subnet",
