@@ -60,6 +60,14 @@ def _held(row: dict[str, Any]) -> str:
     return ", ".join(said[:_HOLDERS]) + more or "-"
 
 
+#: So much of a command is shown for people; JSON has all of it.
+_COMMAND = 60
+
+
+def _cut(command: str) -> str:
+    return command if len(command) <= _COMMAND else command[: _COMMAND - 3] + "..."
+
+
 _COLUMNS = (
     ("NS", _inode),
     ("TYPE", "type"),
@@ -68,7 +76,7 @@ _COLUMNS = (
     ("USER", lambda row: row["user"] or "-"),
     ("NAMES", _people),
     ("HELD BY", _held),
-    ("COMMAND", lambda row: row["command"] or "-"),
+    ("COMMAND", lambda row: _cut(row["command"]) or "-"),
 )
 
 
@@ -95,7 +103,7 @@ def _line(row: dict[str, Any]) -> str:
     said = [f"{row['type']}:[{row['inode'] or '?'}]"]
     said += [text for text in (_people(row), _held(row)) if text != "-"]
     if row["pids"]:
-        said.append(f"{row['nprocs']} x {row['user']}: {row['pids'][0]} {row['command'][:60]}")
+        said.append(f"{row['nprocs']} x {row['user']}: {row['pids'][0]} {_cut(row['command'])}")
     return safe("  ".join(said))
 
 
