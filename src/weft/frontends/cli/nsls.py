@@ -120,10 +120,10 @@ def identify(args: Args) -> int:
         return 0
     for row in rows:
         if word == "all":
-            out(f"{row['type']} {row['inode']} {' '.join(map(safe, row['names']))}".rstrip())
+            out(f"{row['type']} {row['inode']} {' '.join(row['names'])}".rstrip())
         else:
             for name in row["names"]:
-                out(safe(name))
+                out(name)
     return 0
 
 
