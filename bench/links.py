@@ -30,10 +30,15 @@ def measure(kind: str) -> list[Row]:
     ratio = median(own) / median(peer)
     what = f"link ls --all --format json, {_MANY} namespaces"
     why = " ip -all netns exec ip -j addr"
-    time = Row(what, ms(median(own)), ms(median(peer)) + why, f"{ratio:.3f}", f"<= {_BAR_TIME} x", ratio <= _BAR_TIME)
+    time = Row(
+        what, ms(median(own)), ms(median(peer)) + why, f"{ratio:.3f}", f"<= {_BAR_TIME} x", ratio <= _BAR_TIME
+    )
     size = max(_peak(command), _peak(weft("link", "ls", "--all")))
     memory = Row(
-        "memory of that listing, at most", f"{size:.1f} MiB", bar=f"<= {_BAR_MEMORY:.0f} MiB", met=size <= _BAR_MEMORY
+        "memory of that listing, at most",
+        f"{size:.1f} MiB",
+        bar=f"<= {_BAR_MEMORY:.0f} MiB",
+        met=size <= _BAR_MEMORY,
     )
     return [time, memory]
 
@@ -48,7 +53,9 @@ def _build() -> None:
     spawn(ip("-batch", "/run/links/batch"))
     for n in range(_MANY):
         with open("/run/links/inside", "w") as file:
-            file.write(f"addr add 10.98.{n >> 8}.{n & 255}/16 dev eth0\naddr add fd98::{n:x}/64 dev eth0 nodad\n")
+            file.write(
+                f"addr add 10.98.{n >> 8}.{n & 255}/16 dev eth0\naddr add fd98::{n:x}/64 dev eth0 nodad\n"
+            )
             file.write("link set lo up\nlink set eth0 up\n")
         spawn(ip("-n", f"n{n}", "-batch", "/run/links/inside"))
 
@@ -66,6 +73,9 @@ def _check(command: Sequence[str]) -> None:
 def _peak(command: Sequence[str]) -> float:
     """The most that a process ever had resident, in MiB."""
     pid = os.posix_spawn(
-        command[0], list(command), ENVIRONMENT, file_actions=[(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
+        command[0],
+        list(command),
+        ENVIRONMENT,
+        file_actions=[(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)],
     )
     return os.wait4(pid, 0)[2].ru_maxrss / 1024

@@ -368,7 +368,7 @@ FLAGS = (
         5,
         "is not built yet",
         "net connect blue web",
-        "wire a b",
+        "why a b",
         "stop web",
         "run --memory 1g -- true",
         "run -v /a:/b -- true",
