@@ -103,7 +103,9 @@ def do(work: Work, subject: str, wires: Sequence[Wire], forwards: bool = True) -
                     f" in {joint.place.shown}",
                     "give the interface another name",
                 )
-    plan = Plan(tuple([op for made in wires for op in wire_wants(made)]))
+    wants = [wire_wants(made) for made in wires]
+    # All births first: neighbours of one namespace go out in one send.
+    plan = Plan((*[ops[0] for ops in wants], *[op for ops in wants for op in ops[1:]]))
     if work.dry:
         work.show(plan)
         return
