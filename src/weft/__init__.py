@@ -4,15 +4,15 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from weft.frontends.api import Container, Network
+    from weft.frontends.api import Container, Namespace, Network
 
 __version__ = "0.1.0"
-__all__ = ["Container", "Network", "__version__"]
+__all__ = ["Container", "Namespace", "Network", "__version__"]
 
 
 def __getattr__(name: str) -> object:
     """The library's objects, imported when first used: the program itself needs none of them."""
-    if name in ("Container", "Network"):
+    if name in ("Container", "Namespace", "Network"):
         from weft.frontends import api
 
         return getattr(api, name)

@@ -13,7 +13,6 @@ from weft.linux.locks import ChangeLock, EntryLocks
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
     from contextlib import AbstractContextManager
     from typing import TypeVar
 
@@ -232,7 +231,7 @@ class LinuxMachine:
         except OSError:
             found = []  # none but, perhaps, the network namespace
         path = netns.path(name)
-        return tuple([*([("net", path)] if os.path.lexists(path) else []), *found])
+        return (*([("net", path)] if os.path.lexists(path) else []), *found)
 
     def type_of(self, path: str) -> str:
         fd, kind = netns.open_ns(path)
@@ -250,9 +249,7 @@ class LinuxMachine:
 
         return enter.become(way, command, say)
 
-    def enter_all(
-        self, ways: Sequence[Way], command: Command, say: Callable[[str], None]
-    ) -> int:
+    def enter_all(self, ways: Sequence[Way], command: Command, say: Callable[[str], None]) -> int:
         from weft.linux import together
 
         return together.run(ways, command, say)
@@ -273,11 +270,7 @@ class LinuxMachine:
         return apart.apart(way, action)
 
     def unshare(self, fresh: Fresh, command: Command, say: Callable[[str], None]) -> int:
-        from weft.linux import unshare
-
-        if not fresh.forks:
-            unshare.become(fresh, command, say)
-        return unshare.attend(unshare.start(fresh, command, say), fresh, command.argv[0])
+        return unshare(fresh, command, say)
 
     def start_unshared(self, fresh: Fresh, command: Command, say: Callable[[str], None]) -> Process:
         from weft.linux import unshare
@@ -358,6 +351,15 @@ def open_work(
 
     store: Store = SqliteStore(database, root_id(places.state))
     return Work(store, LinuxMachine(places), say, step, dry)
+
+
+def unshare(fresh: Fresh, command: Command, say: Callable[[str], None]) -> int:
+    """Executes a command in new namespaces, in place of this program where that can be; else its status."""
+    from weft.linux import unshare
+
+    if not fresh.forks:
+        unshare.become(fresh, command, say)
+    return unshare.attend(unshare.start(fresh, command, say), fresh, command.argv[0])
 
 
 def loopback_control(root: str, verb: str, words: Sequence[str]) -> list[str]:

@@ -147,8 +147,10 @@ def _refusal(error: OSError, what: str) -> WeftError:
 
 
 def _be_root() -> None:
-    """In a user namespace one is nobody until one takes an id of it, as nsenter(1) does, if it has that id."""
-    for change in (lambda: os.setgroups([]), lambda: os.setgid(0), lambda: os.setuid(0)):
+    """In a user namespace one is nobody until one takes an id of it, as nsenter(1) does, if it has one."""
+    changes: tuple[Callable[[], None], ...]
+    changes = (lambda: os.setgroups(()), lambda: os.setgid(0), lambda: os.setuid(0))
+    for change in changes:
         try:
             change()
         except OSError:
@@ -176,7 +178,9 @@ def _join_process(pid: int, started: int, types: tuple[str, ...], only: tuple[st
     """All by one setns(2) on a pidfd: none or all, and of that very process."""
     fd = open_process(pid, started)
     try:
-        kinds = [t for t in FLAGS if (not types or t in types) and (not only or t in only) and _differs(pid, t)]
+        kinds = [
+            t for t in FLAGS if (not types or t in types) and (not only or t in only) and _differs(pid, t)
+        ]
         if kinds:
             libc.setns(fd, sum([FLAGS[t] for t in kinds]))
     except OSError as error:
@@ -201,8 +205,8 @@ def _differs(pid: int, kind: str) -> bool:
 
 
 def become(way: Way, command: Command, say: Callable[[str], None]) -> int:
-    """Joins and executes the command in place of this program. Only where that is in another pid namespace, it
-    is a child: then its status comes back.
+    """Joins and executes the command in place of this program. Only where that is in another pid namespace
+    it is a child: then its status comes back.
 
     CommandNotFound and CommandNotExecutable when it cannot be executed there, and what ``join`` raises.
     """
@@ -217,7 +221,8 @@ def become(way: Way, command: Command, say: Callable[[str], None]) -> int:
         if error.errno != errno.ENOMEM:
             raise
         raise NotFound(
-            f"the pid namespace of {way.shown} has ended with its pid 1", "nothing can be started in it any more"
+            f"the pid namespace of {way.shown} has ended with its pid 1",
+            "nothing can be started in it any more",
         ) from None
     process.forward_signals(child.pid)
     child.go(command.argv[0])
@@ -250,7 +255,7 @@ def environment(command: Command) -> dict[str, str]:
 
 
 def execute(command: Command) -> None:
-    """Becomes the command, with what the caller left open; what weft opened is closed by it. Returns never."""
+    """Becomes the command, with what the caller left open; what weft opened is closed. Returns never."""
     process.reset_signals()
     try:
         os.execvpe(command.argv[0], list(command.argv), environment(command))
@@ -259,7 +264,7 @@ def execute(command: Command) -> None:
 
 
 class Inside:
-    """``with Inside(way):`` the calling thread is inside, as far as one thread alone can be, and then back."""
+    """``with Inside(way):`` the calling thread is inside, as far as one thread alone can be, then back."""
 
     __slots__ = ("_homes", "_way")
 

@@ -135,8 +135,8 @@ def attach(name: str, source: int | str) -> None:
 
 
 def keep(where: str, source: str) -> None:
-    """Binds a namespace of any type at ``.../NAME/TYPE``; the directory above is made a private mount, as only
-    there a mount namespace can be bound."""
+    """Binds a namespace of any type at ``.../NAME/TYPE``; the directory above is made a private mount, as
+    only there a mount namespace can be bound."""
     folder = where.rpartition("/")[0]
     mounts.mount_point(folder.rpartition("/")[0], libc.MS_PRIVATE)
     os.makedirs(folder, 0o700, exist_ok=True)

@@ -95,7 +95,7 @@ class Child:
 
 
 def failure(command: str, said: str) -> WeftError:
-    """What a child said on its way, as an error: ``ERRNO exec``, ``ERRNO WHAT``, or ``0 TYPE`` with its words."""
+    """What a child said on its way, as an error: ``ERRNO exec``, ``ERRNO WHAT``, ``0 TYPE`` and its words."""
     number, _, what = said.partition(" ")
     code = int(number)
     if not code:
@@ -210,8 +210,8 @@ _TYPED = (signal.SIGINT, signal.SIGQUIT)
 def forward_signals(pid: int, init: bool = False) -> dict[str, int]:
     """Passes signals on. A terminal sends its own to the whole foreground group, so not those twice.
 
-    ``init``: it is pid 1 of its namespace, which the kernel shields from what it does not handle. It is killed
-    instead, as the signal would have ended any other; the answer then holds "by", the signal.
+    ``init``: it is pid 1 of its namespace, which the kernel shields from what it does not handle. It is
+    killed instead, as the signal would have ended any other; the answer then holds "by", the signal.
     """
     ended: dict[str, int] = {}
     terminal = os.isatty(0)

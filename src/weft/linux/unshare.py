@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from weft.core.boundary import Process
     from weft.core.model.enter import Command
     from weft.core.model.unshare import Fresh
 
@@ -44,7 +45,7 @@ def start(fresh: Fresh, command: Command, say: Callable[[str], None]) -> process
     return child
 
 
-def attend(child: process.Child, fresh: Fresh, name: str) -> int:
+def attend(child: Process, fresh: Fresh, name: str) -> int:
     """Lets the command go and waits for it; its status, 128+N for signal N."""
     ended = process.forward_signals(child.pid, init="pid" in fresh.types)
     child.go(name)
@@ -72,7 +73,9 @@ def _refusal(error: OSError, fresh: Fresh) -> WeftError:
     if error.errno == errno.EINVAL:
         return Unsupported(said, "the kernel lacks one of them")
     if error.errno in (errno.ENOSPC, errno.EUSERS):
-        return KernelError(said, error.errno, "a limit of /proc/sys/user is reached, or they are nested too deep")
+        return KernelError(
+            said, error.errno, "a limit of /proc/sys/user is reached, or they are nested too deep"
+        )
     return KernelError(said, error.errno or 0)
 
 

@@ -46,23 +46,25 @@ class Way(Record):
         """The command line it equals."""
         from shlex import quote
 
-        cd = f"cd {quote(command.cwd)} && " if command.cwd else ""
-        enter = self._nsenter(command.cwd)
+        mounts = (self.pid and (not self.types or "mnt" in self.types)) or "mnt" in dict(self.files)
+        cwd = quote(command.cwd) if command.cwd else '"$PWD"'
+        # In another mount namespace one starts in its root.
+        there = f" --wdns={cwd}" if mounts else ""
+        cd = f"cd {quote(command.cwd)} && " if command.cwd and not mounts else ""
+        spaces = self._nsenter()
+        enter = f"nsenter {spaces}{there} -- " if spaces else ""
         if self.view:
             enter += f"ip netns exec {quote(self.view)} "
         return f"{cd}exec {enter}{command.words()}"
 
-    def _nsenter(self, cwd: str) -> str:
+    def _nsenter(self) -> str:
         from shlex import quote
 
         if self.pid:
-            words = [f"--{OPTION[t]}" for t in self.types] or ["--all"]
-            where = f" --wdns={quote(cwd or '.')}" if "mnt" in self.types or not self.types else ""
-            return f"nsenter --target={self.pid} {' '.join(words)}{where} -- "
+            return " ".join([f"--target={self.pid}", *([f"--{OPTION[t]}" for t in self.types] or ["--all"])])
         # `ip netns exec` enters the network namespace by itself.
         files = [(t, path) for t, path in self.files if t != "net" or not self.view]
-        words = [f"--{OPTION[t]}={quote(path)}" for t, path in files]
-        return f"nsenter {' '.join(words)} -- " if words else ""
+        return " ".join([f"--{OPTION[t]}={quote(path)}" for t, path in files])
 
 
 def parse_types(text: str) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from weft.core.record import Record
 
-
 #: A /sys of this network namespace, with the cgroups that the old one carried: commands for a shell.
 OWN_SYS = (
     "mount -t sysfs -o nosuid,nodev,noexec sysfs /mnt",

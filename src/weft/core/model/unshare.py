@@ -91,7 +91,7 @@ def _offset(offset: str, text: str) -> int:
     good = all(p.isascii() and p.isdigit() and len(p) <= 12 for p in ([whole, part] if dot else [whole]))
     if not good or unit not in _UNITS:
         raise BadInput(f"clock offset {text!a} is not valid", "write it as +30s, -1.5h or boottime=2d")
-    scale = 10 ** len(part)
+    scale = int(f"1{'0' * len(part)}")
     nanoseconds = (int(whole) * scale + int(part or "0")) * _UNITS[unit] // scale
     if nanoseconds > _MOST:
         raise BadInput(f"clock offset {text!a} is too far", "the kernel's clocks end after 292 years")

@@ -8,8 +8,8 @@ from weft.core.model.enter import Command, parse_types
 from weft.core.model.errors import BadInput, NotPermitted
 from weft.core.model.namespace import TYPES
 from weft.core.model.target import parse_target
-from weft.engine import enter as engine
-from weft.frontends.cli.main import say, show, work_for
+from weft.engine import way as engine
+from weft.frontends.cli.main import printer, say, show, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def _fresh(args: Args) -> Fresh:
     types = tuple([t for t in TYPES if args.on(t)])
     if not types:
         raise BadInput(
-            "`weft ns unshare` needs a type of namespace", f"one or more of {', '.join([f'--{t}' for t in TYPES])}"
+            "`weft ns unshare` needs a type of namespace",
+            f"one or more of {', '.join([f'--{t}' for t in TYPES])}",
         )
     clocks = parse_clocks(args.many("clock"))
     if clocks and "time" not in types:
@@ -146,9 +147,9 @@ def _as_anybody(args: Args, fresh: Fresh, command: Command) -> int:
     """A user namespace of one's own needs no root, where the kernel lets anybody make one."""
     if "user" not in fresh.types:
         raise NotPermitted("weft needs root to make namespaces", "run it with sudo, or add --user")
-    from weft.frontends.cli.main import show_only
     from weft.wiring import unshare
 
-    if show_only(args, lambda: fresh.shell(command)):
-        return 0
-    return unshare(fresh, command, say)
+    shown = printer(args)
+    if shown is not None:
+        shown.write(fresh.shell(command) + "\n")
+    return 0 if args.on("dry-run") else unshare(fresh, command, say)
