@@ -254,7 +254,7 @@ class LinuxMachine:
 
         return together.run(ways, command, say)
 
-    def inside(self, way: Way) -> AbstractContextManager[None]:
+    def entered(self, way: Way) -> AbstractContextManager[None]:
         from weft.linux import enter
 
         return enter.Inside(way)

@@ -298,7 +298,7 @@ class FakeMachine:
     def enter_all(self, ways: Sequence[Way], command: Command, say: Callable[[str], None]) -> int:
         raise NotImplementedError
 
-    def inside(self, way: Way) -> AbstractContextManager[None]:
+    def entered(self, way: Way) -> AbstractContextManager[None]:
         raise NotImplementedError
 
     def beside(self, way: Way, action: Callable[[], T]) -> T:

@@ -107,7 +107,9 @@ def _join_files(files: list[tuple[str, str]]) -> list[str]:
         # All first: after the mount namespace is another, paths lead elsewhere.
         for kind, path in files:
             opened.append((kind, path, netns.open_fd(path)))
-        opened.sort(key=lambda one: list(FLAGS).index(one[0]))
+        if len(opened) > 1:
+            order = list(FLAGS)
+            opened.sort(key=lambda one: order.index(one[0]))
         return [kind for kind, path, fd in opened if _join_file(kind, path, fd)]
     finally:
         for _, _, fd in opened:
@@ -115,10 +117,12 @@ def _join_files(files: list[tuple[str, str]]) -> list[str]:
 
 
 def _join_file(kind: str, path: str, fd: int) -> bool:
-    """Joins one, unless it is ours already: one's own user namespace cannot be joined."""
-    found, own = os.fstat(fd), os.stat(f"/proc/thread-self/ns/{kind}")
-    if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
-        return False
+    """Joins one. Not if it is ours already, where that would be more than nothing: an error (user, time), a
+    fork too many (pid), another directory (mnt)."""
+    if kind not in BY_THREAD:
+        found, own = os.fstat(fd), os.stat(f"/proc/thread-self/ns/{kind}")
+        if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
+            return False
     try:
         libc.setns(fd, FLAGS[kind])
     except OSError as error:

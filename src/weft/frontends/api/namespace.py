@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from weft.core.model.enter import Command, parse_types
-from weft.core.model.errors import BadInput, WeftError
+from weft.core.model.errors import BadInput, NotFound
 from weft.core.model.target import parse_target
 from weft.engine import namespace as namespaces
 from weft.engine import way as ways
@@ -38,15 +38,17 @@ class Namespace(Handle):
     made the object.
     """
 
-    __slots__ = ("_way",)
+    __slots__ = ("_bare", "_way")
     _way: Way
+    #: The same without a view of its own.
+    _bare: Way
 
     def __init__(self, name: str, *, root: str = "") -> None:
         """Makes a network namespace under /run/netns. BadInput, Conflict."""
         work = open_work(root, quiet)
         namespaces.add(work, (name,))
         super().__init__(name, work)
-        self._way = ways.named(work, name)
+        self._set_way(ways.named(work, name))
 
     @classmethod
     def get(cls, target: str | int, types: str = "", *, root: str = "") -> Self:
@@ -74,8 +76,11 @@ class Namespace(Handle):
     def _of(cls, name: str, work: Work, way: Way) -> Self:
         found = cls.__new__(cls)
         Handle.__init__(found, name, work)
-        found._way = way
+        found._set_way(way)
         return found
+
+    def _set_way(self, way: Way) -> None:
+        self._way, self._bare = way, way._replace(view="") if way.view else way
 
     # what there is
 
@@ -126,7 +131,7 @@ class Namespace(Handle):
         Its network, UTS, IPC and cgroup namespaces: what one thread can leave again. Other threads, and
         those that it starts while inside, are where they were started. Can be nested.
         """
-        return self._work.machine.inside(self._way)
+        return self._work.machine.entered(self._way)
 
     def spawn(self, argv: Sequence[str], *, view: bool = False, **options: Any) -> subprocess.Popen[Any]:
         """Starts a command inside; takes what ``subprocess.Popen`` takes.
@@ -138,10 +143,9 @@ class Namespace(Handle):
 
         if options.get("preexec_fn") is not None:
             raise BadInput("preexec_fn is not taken: it would fork the whole program", "use call() instead")
-        way = self._way if view or not self._way.view else self._way._replace(view="")
         if _ALONE & self._kinds():
-            return Popen(self._program(argv, view), **options)
-        return self._work.machine.beside(way, lambda: Popen(argv, **options))
+            return Popen(self._program(argv), **options)
+        return self._work.machine.beside(self._way if view else self._bare, lambda: Popen(argv, **options))
 
     def _kinds(self) -> set[str]:
         """The types of namespaces, other than ours, that one gets into."""
@@ -152,12 +156,12 @@ class Namespace(Handle):
         wanted = self._way.types or tuple(there)
         return {t for t in wanted if there.get(t) != here.get(t)}
 
-    def _program(self, argv: Sequence[str], view: bool) -> list[str]:
+    def _program(self, argv: Sequence[str]) -> list[str]:
         """weft itself, which is but one thread."""
         from weft.wiring import launcher
 
         if self._way.pid and self._work.machine.started(self._way.pid) != self._way.started:
-            raise WeftError(f"process {self._way.pid} has ended, and another has its pid now")
+            raise NotFound(f"process {self._way.pid} has ended, and another has its pid now")
         types = ["--ns", ",".join(self._way.types)] if self._way.types else []
         return [launcher(), "ns", "exec", *types, str(self._way.pid or self.name), "--", *argv]
 
@@ -204,7 +208,7 @@ class Namespace(Handle):
 
         if _APART & self._kinds():
             return self._work.machine.apart(self._way, action)
-        return self._work.machine.beside(self._way._replace(view=""), action)
+        return self._work.machine.beside(self._bare, action)
 
     def exec(self, argv: Sequence[str]) -> NoReturn:
         """This program becomes a command inside, as by ``weft ns exec``.
