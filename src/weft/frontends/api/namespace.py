@@ -38,7 +38,7 @@ class Namespace(Handle):
     made the object.
     """
 
-    __slots__ = ("_bare", "_way")
+    __slots__ = ("_bare", "_root", "_way")
     _way: Way
     #: The same without a view of its own.
     _bare: Way
@@ -48,7 +48,7 @@ class Namespace(Handle):
         work = open_work(root, quiet)
         namespaces.add(work, (name,))
         super().__init__(name, work)
-        self._set_way(ways.named(work, name))
+        self._set_way(ways.named(work, name), root)
 
     @classmethod
     def get(cls, target: str | int, types: str = "", *, root: str = "") -> Self:
@@ -63,23 +63,24 @@ class Namespace(Handle):
             way = ways.way_in(work, parse_target(str(target)), parse_types(types))
         if way.pid and not way.started:
             way = way._replace(started=work.machine.started(way.pid))
-        return cls._of(str(target), work, way)
+        return cls._of(str(target), work, way, root)
 
     @classmethod
     def adopt(cls, name: str, target: str | int, *, root: str = "") -> Self:
         """Names a network namespace that exists (``weft ns adopt``). BadInput, Conflict, NotFound."""
         work = open_work(root, quiet)
         namespaces.adopt(work, name, str(target))
-        return cls._of(name, work, ways.named(work, name))
+        return cls._of(name, work, ways.named(work, name), root)
 
     @classmethod
-    def _of(cls, name: str, work: Work, way: Way) -> Self:
+    def _of(cls, name: str, work: Work, way: Way, root: str) -> Self:
         found = cls.__new__(cls)
         Handle.__init__(found, name, work)
-        found._set_way(way)
+        found._set_way(way, root)
         return found
 
-    def _set_way(self, way: Way) -> None:
+    def _set_way(self, way: Way, root: str) -> None:
+        self._root = root
         self._way, self._bare = way, way._replace(view="") if way.view else way
 
     # what there is
@@ -144,7 +145,7 @@ class Namespace(Handle):
         if options.get("preexec_fn") is not None:
             raise BadInput("preexec_fn is not taken: it would fork the whole program", "use call() instead")
         if _ALONE & self._kinds():
-            return Popen(self._program(argv), **options)
+            return Popen(self._program(argv, options.pop("shell", False)), **options)
         return self._work.machine.beside(self._way if view else self._bare, lambda: Popen(argv, **options))
 
     def _kinds(self) -> set[str]:
@@ -156,14 +157,18 @@ class Namespace(Handle):
         wanted = self._way.types or tuple(there)
         return {t for t in wanted if there.get(t) != here.get(t)}
 
-    def _program(self, argv: Sequence[str]) -> list[str]:
+    def _program(self, argv: Sequence[str], shell: bool) -> list[str]:
         """weft itself, which is but one thread."""
         from weft.wiring import launcher
 
         if self._way.pid and self._work.machine.started(self._way.pid) != self._way.started:
             raise NotFound(f"process {self._way.pid} has ended, and another has its pid now")
-        types = ["--ns", ",".join(self._way.types)] if self._way.types else []
-        return [launcher(), "ns", "exec", *types, str(self._way.pid or self.name), "--", *argv]
+        words = ["/bin/sh", "-c", argv] if shell else [argv] if isinstance(argv, str) else argv
+        types = self._way.types or tuple([t for t, _ in self._way.files])
+        chosen = ["--ns", ",".join(types)] if types else []
+        root = ["--root", self._root] if self._root else []
+        target = str(self._way.pid or self.name)
+        return [launcher(), *root, "ns", "exec", *chosen, target, "--", *[str(w) for w in words]]
 
     def run(
         self,
