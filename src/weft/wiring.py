@@ -7,26 +7,32 @@ import os
 from weft.core.model.errors import NotPermitted, StoreError
 from weft.core.model.names import mac_bytes, root_id
 from weft.engine.work import Work
-from weft.linux import files, netns, observe
-from weft.linux.execute import Hands
+from weft.linux import files, netns
 from weft.linux.locks import ChangeLock, EntryLocks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
+    from typing import TypeVar
 
     from weft.core.boundary import Process, Store
+    from weft.core.model.enter import Command, Way
     from weft.core.model.facts import HostFacts, NetworkFacts, PlaceFacts
     from weft.core.model.launch import Launch
     from weft.core.model.namespace import NsFact
     from weft.core.model.network import Endpoint
     from weft.core.model.publish import Publish
+    from weft.core.model.unshare import Fresh
     from weft.core.ops.base import Op
     from weft.core.plan.plan import Plan
     from weft.core.wire.neighbour import Neighbour
     from weft.core.wire.rtnetlink import Counters, Link
+    from weft.linux.execute import Hands
     from weft.linux.links import Survey
     from weft.linux.watch import Watch
+
+    T = TypeVar("T")
 
 STATE_DIR = "/var/lib/weft"
 RUN_DIR = "/run/weft"
@@ -69,9 +75,26 @@ class LinuxMachine:
         self._root = places.root
         self.state_dir = places.state
         self.run_dir = places.run
-        self._hands = Hands(places.run, launcher())
+        # What changes the kernel is much to import; what only enters a namespace needs none of it.
+        self._home = os.open(netns.HERE, os.O_RDONLY | os.O_CLOEXEC)
+        self._made: Hands | None = None
         self._lock = ChangeLock(places.run)
         self._entries = EntryLocks(places.run)
+
+    def __del__(self) -> None:
+        if self._made is None:
+            try:
+                os.close(self._home)
+            except OSError:
+                pass  # all was closed to become a command that could not be executed
+
+    @property
+    def _hands(self) -> Hands:
+        if self._made is None:
+            from weft.linux.execute import Hands
+
+            self._made = Hands(self.run_dir, launcher(), self._home)
+        return self._made
 
     def apply(self, plan: Plan, step: Callable[[Op], None] | None = None) -> None:
         self._hands.apply(plan, step)
@@ -80,15 +103,23 @@ class LinuxMachine:
         return self._hands.revert(plan)
 
     def host_facts(self) -> HostFacts:
+        from weft.linux import observe
+
         return observe.host(self._hands)
 
     def network_facts(self, bridge: str) -> NetworkFacts:
+        from weft.linux import observe
+
         return observe.network(self._hands, bridge)
 
     def place_facts(self, mark: str, container: str) -> PlaceFacts:
+        from weft.linux import observe
+
         return observe.place(self._hands, mark, container, self.run_dir)
 
     def wait_port(self, ifname: str) -> bool:
+        from weft.linux import observe
+
         return observe.wait_port(self._hands, ifname)
 
     def announce(self, endpoint: Endpoint) -> None:
@@ -237,9 +268,9 @@ class LinuxMachine:
             files.remove(launch.log)  # of an earlier container of that name, if a crash left it
             root = ("--root", self._root) if self._root else ()
             return Monitored(launch, (launcher(), *root, "finished", launch.netns))
-        from weft.linux import process
+        from weft.linux import enter, process
 
-        return process.start(launch, process.Foreground)
+        return enter.start(launch, process.Foreground)
 
     def wait(self, pid: int) -> int:
         from weft.linux import process
@@ -249,9 +280,67 @@ class LinuxMachine:
         return code
 
     def become(self, launch: Launch, pid: int | None, started: int | None) -> None:
-        from weft.linux import process
+        from weft.linux import enter
 
-        process.become(launch, pid, started)
+        enter.become_container(launch, pid, started)
+
+    def named(self, name: str) -> tuple[tuple[str, str], ...]:
+        folder = f"{self.run_dir}/ns/{name}"
+        try:
+            found = [(kind, f"{folder}/{kind}") for kind in sorted(os.listdir(folder))]
+        except OSError:
+            found = []  # none but, perhaps, the network namespace
+        path = netns.path(name)
+        return (*([("net", path)] if os.path.lexists(path) else []), *found)
+
+    def type_of(self, path: str) -> str:
+        fd, kind = netns.open_ns(path)
+        os.close(fd)
+        return kind
+
+    def started(self, pid: int) -> int:
+        from weft.linux import enter, process
+
+        os.close(enter.open_process(pid))
+        return process.start_time(pid)
+
+    def enter(self, way: Way, command: Command, say: Callable[[str], None]) -> int:
+        from weft.linux import enter
+
+        return enter.become(way, command, say)
+
+    def enter_all(self, ways: Sequence[Way], command: Command, say: Callable[[str], None]) -> int:
+        from weft.linux import together
+
+        return together.run(ways, command, say)
+
+    def entered(self, way: Way) -> AbstractContextManager[None]:
+        from weft.linux import enter
+
+        return enter.Inside(way)
+
+    def beside(self, way: Way, action: Callable[[], T]) -> T:
+        from weft.linux import apart
+
+        return apart.beside(way, action)
+
+    def apart(self, way: Way, action: Callable[[], T]) -> T:
+        from weft.linux import apart
+
+        return apart.apart(way, action)
+
+    def unshare(self, fresh: Fresh, command: Command, say: Callable[[str], None]) -> int:
+        return unshare(fresh, command, say)
+
+    def start_unshared(self, fresh: Fresh, command: Command, say: Callable[[str], None]) -> Process:
+        from weft.linux import unshare
+
+        return unshare.start(fresh, command, say)
+
+    def attend(self, child: Process, fresh: Fresh, name: str) -> int:
+        from weft.linux import unshare
+
+        return unshare.attend(child, fresh, name)
 
     def remove_file(self, path: str) -> None:
         files.remove(path)
@@ -301,20 +390,36 @@ def _check_rights() -> None:
 
 
 def open_work(
-    root: str, say: Callable[[str], None], step: Callable[[Op], None] | None = None, dry: bool = False
+    root: str,
+    say: Callable[[str], None],
+    step: Callable[[Op], None] | None = None,
+    dry: bool = False,
+    looks: bool = False,
 ) -> Work:
-    """All that a command needs. NotPermitted when the caller is not root; StoreError."""
+    """All that a command needs. ``looks``: it changes nothing, and so makes no database where there is none.
+
+    NotPermitted when the caller is not root; StoreError.
+    """
     _check_rights()
     places = Places(root)
     database = f"{places.state}/weft.db"
-    if dry and not os.path.lexists(database):
-        database = ":memory:"  # nothing is known yet, and a dry run leaves nothing behind
+    if (dry or looks) and not os.path.lexists(database):
+        database = ":memory:"  # nothing is known yet, and nothing is to be left behind
     else:
         _make_places(places)
     from weft.store.sqlite import SqliteStore
 
     store: Store = SqliteStore(database, root_id(places.state))
     return Work(store, LinuxMachine(places), say, step, dry)
+
+
+def unshare(fresh: Fresh, command: Command, say: Callable[[str], None]) -> int:
+    """Executes a command in new namespaces, in place of this program where that can be; else its status."""
+    from weft.linux import unshare
+
+    if not fresh.forks:
+        unshare.become(fresh, command, say)
+    return unshare.attend(unshare.start(fresh, command, say), fresh, command.argv[0])
 
 
 def loopback_control(root: str, verb: str, words: Sequence[str]) -> list[str]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 from weft.core.boundary import Watch
 from weft.core.model.address import Address, parse_subnet
+from weft.core.model.enter import Command, Way
 from weft.core.model.errors import Conflict, KernelError, NotFound
 from weft.core.model.facts import HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.model.launch import Launch
@@ -17,6 +19,7 @@ from weft.core.model.link import Space
 from weft.core.model.namespace import NsFact
 from weft.core.model.network import Endpoint
 from weft.core.model.publish import Publish
+from weft.core.model.unshare import Fresh
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsAdd, HostsDel
 from weft.core.ops.link import BridgeAdd, LinkDel, LinkMark, LinkMaster, LinkRemove, VethAdd, VethPairAdd
@@ -30,6 +33,7 @@ from weft.engine.work import Work
 from weft.store.sqlite import SqliteStore
 
 ROOT = "0123abcd"
+T = TypeVar("T")
 #: The inode of the host's own network namespace.
 HOME = 4026531840
 
@@ -401,6 +405,39 @@ class FakeMachine:
 
     def become(self, launch: Launch, pid: int | None, started: int | None) -> None:
         self.said.append(f"become {' '.join(launch.argv)}")
+
+    def named(self, name: str) -> tuple[tuple[str, str], ...]:
+        return (("net", f"/run/netns/{name}"),) if name in self.netns else ()
+
+    def type_of(self, path: str) -> str:
+        return path.rpartition("/")[2]
+
+    def started(self, pid: int) -> int:
+        return 1000
+
+    def enter(self, way: Way, command: Command, say: Callable[[str], None]) -> int:
+        raise NotImplementedError
+
+    def enter_all(self, ways: Sequence[Way], command: Command, say: Callable[[str], None]) -> int:
+        raise NotImplementedError
+
+    def entered(self, way: Way) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def beside(self, way: Way, action: Callable[[], T]) -> T:
+        raise NotImplementedError
+
+    def apart(self, way: Way, action: Callable[[], T]) -> T:
+        raise NotImplementedError
+
+    def unshare(self, fresh: Fresh, command: Command, say: Callable[[str], None]) -> int:
+        raise NotImplementedError
+
+    def start_unshared(self, fresh: Fresh, command: Command, say: Callable[[str], None]) -> FakeProcess:
+        raise NotImplementedError
+
+    def attend(self, child: object, fresh: Fresh, name: str) -> int:
+        raise NotImplementedError
 
     def remove_file(self, path: str) -> None:
         self.removed.append(path)

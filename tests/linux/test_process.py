@@ -17,7 +17,7 @@ from harness import Host
 from linux.inside import home, inside, open_fds
 from weft.core.model.errors import CommandNotExecutable, CommandNotFound, Conflict, KernelError
 from weft.core.model.launch import Launch
-from weft.linux import netns, process
+from weft.linux import enter, netns, process
 
 ENV = (("PATH", "/usr/bin:/bin"),)
 HOSTS, RESOLV = "/run/weft/hosts/blue", "/run/resolv"
@@ -117,7 +117,7 @@ def test_an_empty_place_in_path_is_here(bin_dir: Path, monkeypatch: pytest.Monke
 @inside
 def test_nothing_runs_before_go(host: Host) -> None:
     prepared()
-    child = process.start(shell("echo ran > /run/ran; exit 7"))
+    child = enter.start(shell("echo ran > /run/ran; exit 7"))
     assert process.alive(child.pid, child.started)
     assert process.alive(child.watcher, child.watcher_started)
     assert child.watcher == os.getpid()
@@ -134,13 +134,13 @@ def test_nothing_runs_before_go(host: Host) -> None:
 def test_one_that_is_cancelled_has_not_run(host: Host) -> None:
     prepared()
     before = open_fds()
-    child = process.start(shell("echo ran > /run/ran"))
+    child = enter.start(shell("echo ran > /run/ran"))
     child.cancel()
     child.cancel()  # twice is fine
     assert not os.path.exists("/run/ran")
     assert not process.alive(child.pid, child.started)
     assert open_fds() == before
-    child = process.start(launch("sleep", "1000"))
+    child = enter.start(launch("sleep", "1000"))
     child.go("sleep")
     child.cancel()
     assert not os.path.exists(f"/proc/{child.pid}")
@@ -155,7 +155,7 @@ def test_it_dies_with_its_parent(host: Host) -> None:
         hear, tell = os.pipe()
         parent = os.fork()
         if not parent:
-            child = process.start(launch("sleep", "1000"))
+            child = enter.start(launch("sleep", "1000"))
             if goes:
                 child.go("sleep")
             os.write(tell, str(child.pid).encode())
@@ -175,7 +175,7 @@ def test_what_it_sees(host: Host) -> None:
         "hostname; pwd; cat /etc/hosts /etc/resolv.conf; ls /sys/class/net; env; ls /proc/self/fd;"
         "umask; echo $0 $1"
     )
-    child = process.start(launch("sh", "-c", script, "one", "two words", cwd="/run/work", log="/run/log"))
+    child = enter.start(launch("sh", "-c", script, "one", "two words", cwd="/run/work", log="/run/log"))
     inherited = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(inherited, True)
     child.go("sh")
@@ -193,7 +193,7 @@ def test_what_it_sees(host: Host) -> None:
 def test_it_lives_in_namespaces_of_its_own(host: Host) -> None:
     prepared()
     mounts, ours = Path("/proc/self/mountinfo").read_text(), process.namespaces(os.getpid())
-    child = process.start(
+    child = enter.start(
         shell("mount -t tmpfs mine /mnt; hostname changed; echo ready; sleep 1000", "/run/log")
     )
     child.go("sh")
@@ -232,7 +232,7 @@ def test_why_it_could_not_start(host: Host) -> None:
         (launch("true", log="/nowhere/log"), KernelError, "/nowhere/log"),
     )
     for wanted, kind, words in cases:
-        child = process.start(wanted)
+        child = enter.start(wanted)
         with pytest.raises(kind, match=words):
             child.go(wanted.argv[0])
         assert not os.path.exists(f"/proc/{child.pid}"), "it is waited for"
@@ -242,7 +242,7 @@ def test_why_it_could_not_start(host: Host) -> None:
 @inside
 def test_one_that_is_killed_on_the_way(host: Host) -> None:
     prepared()
-    child = process.start(launch("true"))
+    child = enter.start(launch("true"))
     os.kill(child.pid, signal.SIGKILL)
     assert ended(child.pid)
     with pytest.raises(KernelError, match="killed"):
@@ -256,7 +256,7 @@ def test_one_that_is_killed_on_the_way(host: Host) -> None:
 def test_how_it_ended(host: Host) -> None:
     prepared()
     for script, code in (("exit 0", 0), ("exit 255", 255), ("kill -9 $$", 137), ("kill -TERM $$", 143)):
-        child = process.start(shell(script))
+        child = enter.start(shell(script))
         child.go("sh")
         assert process.wait(child.pid) == code
 
@@ -268,7 +268,7 @@ def test_what_it_leaves_behind_is_ended(host: Host) -> None:
     script = (
         "trap '' TERM HUP; setsid sh -c 'sleep 1000 & sleep 1001 & echo $$ >&2; exec sleep 1002' & read x"
     )
-    child = process.start(shell(script, "/run/log"), process.Foreground)
+    child = enter.start(shell(script, "/run/log"), process.Foreground)
     child.go("sh")
     assert process.wait(child.pid) == 1
     while "sleep 1002" not in command("ps", "-eo", "args"):
@@ -281,7 +281,7 @@ def test_what_it_leaves_behind_is_ended(host: Host) -> None:
 def test_signals_reach_it_from_the_moment_it_may_run(host: Host) -> None:
     """And no stranger who gets its number when it has been waited for."""
     prepared()
-    child = process.start(
+    child = enter.start(
         shell("trap 'echo got; exit 3' TERM; kill -TERM $PPID; while :; do :; done"), process.Foreground
     )
     child.go("sh")
@@ -298,12 +298,12 @@ def test_what_its_caller_ignores_it_ignores(host: Host) -> None:
     """nohup; and what only Python ignores has its default action."""
     prepared()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    child = process.start(shell("kill -HUP $$; kill -HUP $PPID; exit 4"), process.Foreground)
+    child = enter.start(shell("kill -HUP $$; kill -HUP $PPID; exit 4"), process.Foreground)
     child.go("sh")
     assert process.wait(child.pid) == 4
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     for name in ("PIPE", "XFSZ", "INT"):
-        child = process.start(shell(f"kill -{name} $$; exit 4"))
+        child = enter.start(shell(f"kill -{name} $$; exit 4"))
         child.go("sh")
         assert process.wait(child.pid) == 128 + getattr(signal, f"SIG{name}")
 
@@ -323,7 +323,7 @@ def recycled(pid: int) -> int:
 @inside
 def test_a_recycled_number_is_another_process(host: Host) -> None:
     prepared()
-    child = process.start(launch("sleep", "1000"))
+    child = enter.start(launch("sleep", "1000"))
     child.go("sleep")
     assert process.alive(child.pid, child.started)
     os.kill(child.pid, signal.SIGKILL)
@@ -338,7 +338,7 @@ def test_a_recycled_number_is_another_process(host: Host) -> None:
     with pytest.raises(ProcessLookupError):
         process.join_process(child.pid, child.started)
     with pytest.raises(Conflict, match="container web has exited"):
-        process.become(shell("echo never"), child.pid, child.started)
+        enter.become_container(shell("echo never"), child.pid, child.started)
     assert home() == here
     assert not process.alive(None, None)
     assert not process.alive(child.pid, None)
@@ -403,13 +403,17 @@ def by_fork(action: Callable[[], None]) -> int:
 @inside
 def test_becoming_a_command_in_a_container(host: Host) -> None:
     prepared()
-    child = process.start(launch("sleep", "1000"))
+    child = enter.start(launch("sleep", "1000"))
     child.go("sleep")
     same = f"test $(readlink /proc/self/ns/net) = 'net:[{netns.inode('web')}]' && test $(hostname) = its-name"
     beside = f"{same} && test $(readlink /proc/self/ns/mnt) = $(readlink /proc/{child.pid}/ns/mnt)"
-    assert by_fork(lambda: process.become(shell(f"{beside} && exit 7"), child.pid, child.started)) == 7
-    assert by_fork(lambda: process.become(shell(f"{same} && ! ( {beside} ) && exit 7"), None, None)) == 7
+    assert (
+        by_fork(lambda: enter.become_container(shell(f"{beside} && exit 7"), child.pid, child.started)) == 7
+    )
+    assert (
+        by_fork(lambda: enter.become_container(shell(f"{same} && ! ( {beside} ) && exit 7"), None, None)) == 7
+    )
     for wanted in (launch("nobody"), launch("true", cwd="/nowhere"), launch("true", name="gone")):
-        assert by_fork(lambda w=wanted: process.become(w, None, None)) == 98  # type: ignore[misc]
+        assert by_fork(lambda w=wanted: enter.become_container(w, None, None)) == 98  # type: ignore[misc]
     with pytest.raises(KernelError, match=r"cannot enter container web: .*/nowhere"):
-        process.become(launch("true", cwd="/nowhere"), None, None)
+        enter.become_container(launch("true", cwd="/nowhere"), None, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.core.model.errors import BadInput, Conflict, NotFound
 from weft.core.model.names import check_name
 from weft.core.model.target import parse_target
-from weft.core.ops.netns import NetnsAdd, NetnsAttach, NetnsDel
+from weft.core.ops.netns import NetnsAdd, NetnsAttach, NetnsDel, NsUnbind
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
 from weft.engine.target import place
@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from weft.core.ops.base import Op
     from weft.engine.work import Work
 
 
@@ -27,7 +28,8 @@ class Removed(Record):
     handle: bytes = b""
 
 
-def _check_new(work: Work, names: Sequence[str]) -> None:
+def check_new(work: Work, names: Sequence[str]) -> None:
+    """That names can be given. BadInput, Conflict."""
     there = frozenset(work.machine.netns_names())
     for i, name in enumerate(names):
         check_name(name, "namespace")
@@ -35,7 +37,7 @@ def _check_new(work: Work, names: Sequence[str]) -> None:
             raise BadInput(f"namespace name {name!a} is reserved", "choose another name")
         if name in names[:i]:
             raise BadInput(f"namespace {name} is given twice")
-        if name in there or work.store.has_container(name):
+        if name in there or work.store.has_container(name) or work.machine.named(name):
             raise Conflict(f"namespace {name} exists already", f"`weft ns rm {name}` takes the name off")
 
 
@@ -43,8 +45,8 @@ def add(work: Work, names: Sequence[str]) -> None:
     """Makes named namespaces, all or none. BadInput, Conflict."""
     with work.machine.lock():
         work.recover()
-        _check_new(work, names)
-        _make(work, names, Plan(tuple([NetnsAdd(name, plain=True) for name in names])), "made")
+        check_new(work, names)
+        make(work, names, Plan(tuple([NetnsAdd(name, plain=True) for name in names])), "made")
 
 
 def adopt(work: Work, name: str, target: str) -> None:
@@ -52,16 +54,17 @@ def adopt(work: Work, name: str, target: str) -> None:
     wanted = parse_target(target)
     with work.machine.lock():
         work.recover()
-        _check_new(work, (name,))
+        check_new(work, (name,))
         if wanted.kind == "host":
             raise BadInput("the host's own namespace needs no name", "write `host` where a TARGET is wanted")
         found = place(work, wanted)
         source = found.netns if found.netns.startswith("/") else f"/run/netns/{found.netns}"
         work.machine.pin(source)
-        _make(work, (name,), Plan((NetnsAttach(name, source),)), "adopted")
+        make(work, (name,), Plan((NetnsAttach(name, source),)), "adopted")
 
 
-def _make(work: Work, names: Sequence[str], plan: Plan, how: str) -> None:
+def make(work: Work, names: Sequence[str], plan: Plan, how: str) -> None:
+    """Does a plan that gives names. Called with the lock held."""
     if work.dry:
         work.show(plan)
         return
@@ -111,12 +114,17 @@ def _check_old(work: Work, name: str, there: frozenset[str], every: bool) -> Non
         raise BadInput(f"namespace name {name!a} is not valid")
     if work.store.has_container(name):
         raise Conflict(f"namespace {name} belongs to container {name}", f"`weft rm {name}` removes it")
-    if name not in there and not every:
+    if name not in there and not every and not work.machine.named(name):
         raise NotFound(f"no network namespace {name!a} under /run/netns", "`weft ns ls` lists what there is")
 
 
+def _ops_of_removal(work: Work, name: str) -> list[Op]:
+    kept = [NsUnbind(path) for kind, path in work.machine.named(name) if kind != "net"]
+    return [NetnsDel(name), *kept]
+
+
 def _remove(work: Work, names: list[str]) -> list[Removed]:
-    plan = Plan(tuple([NetnsDel(name) for name in names]))
+    plan = Plan(tuple([op for name in names for op in _ops_of_removal(work, name)]))
     if work.dry:
         work.show(plan)
         return []

@@ -41,14 +41,14 @@ _GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL)
 
 
 class Hands:
-    """Applies plans in the network namespace of the thread that made it."""
+    """Applies plans in the network namespace behind the descriptor ``home``: the host's."""
 
     _home = -1
 
-    def __init__(self, run_dir: str, launcher: str) -> None:
+    def __init__(self, run_dir: str, launcher: str, home: int) -> None:
         self._run_dir = run_dir
         self._launcher = launcher
-        self._home = os.open(netns.HERE, os.O_RDONLY | os.O_CLOEXEC)
+        self._home = home if home >= 0 else os.open(netns.HERE, os.O_RDONLY | os.O_CLOEXEC)
         self._route: Netlink | None = None
         self._filter: Netlink | None = None
         self._inside: dict[str, Netlink] = {}
@@ -269,6 +269,10 @@ class Hands:
         elif isinstance(op, n.NetnsAttach):
             self._prepare()
             netns.attach(op.name, self._netns_fd(op.source))
+        elif isinstance(op, n.NsBind):
+            netns.keep(op.path, op.source)
+        elif isinstance(op, n.NsUnbind):
+            netns.let_go(op.path)
         elif isinstance(op, n.NetnsDel):
             netns.delete(op.name)
         elif isinstance(op, n.Sysctl):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from fcntl import LOCK_EX, flock
 
 from weft.core.model.errors import BadInput, NotFound, NotPermitted, Unsupported
-from weft.linux import libc
+from weft.linux import libc, mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,19 +30,7 @@ def prepare() -> None:
     Shared, so that a deletion reaches every mount namespace that copied the mounts; without it
     a container's copy would keep the namespace alive.
     """
-    os.makedirs(NETNS_DIR, 0o755, exist_ok=True)
-    fd = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        flock(fd, LOCK_EX)
-        try:
-            libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            libc.mount(NETNS_DIR, NETNS_DIR, "none", libc.MS_BIND | libc.MS_REC)
-            libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
-    finally:
-        os.close(fd)
+    mounts.mount_point(NETNS_DIR, libc.MS_SHARED)
 
 
 def add(name: str, home: int, first: Callable[[], T]) -> T:
@@ -128,30 +115,57 @@ def at(name: str) -> tuple[str, int]:
         os.close(fd)
 
 
-def open_net(name: str) -> int:
-    """A descriptor of a network namespace by name or path. NotFound; BadInput when it is something else."""
+def open_ns(name: str) -> tuple[int, str]:
+    """A descriptor of a namespace by name or path, and its type. NotFound; BadInput when it is none."""
     from weft.linux import nsfs
 
     fd = _open_any(name)
     found = nsfs.type_of(fd)
-    if found == "net":
-        return fd
-    os.close(fd)
     if found:
-        raise BadInput(f"{path(name)!a} is a {found} namespace, not a network namespace")
-    hint = f"`weft ns rm {name}` clears a name that leads nowhere" if not name.startswith("/") else ""
+        return fd, found
+    os.close(fd)
+    named = not name.startswith("/") or name.startswith(f"{NETNS_DIR}/")
+    hint = f"`weft ns rm {name.rpartition('/')[2]}` clears a name that leads nowhere" if named else ""
     raise BadInput(f"{path(name)!a} is no namespace", hint or "give a path as /proc/PID/ns/net")
 
 
-def attach(name: str, fd: int) -> None:
-    """Gives a namespace that is open a name. FileExistsError when the name is taken."""
+def open_net(name: str) -> int:
+    """A descriptor of a network namespace by name or path. NotFound; BadInput when it is something else."""
+    fd, found = open_ns(name)
+    if found == "net":
+        return fd
+    os.close(fd)
+    raise BadInput(f"{path(name)!a} is a {found} namespace, not a network namespace")
+
+
+def attach(name: str, source: int | str) -> None:
+    """Gives a namespace that is open, or has a path, a name. FileExistsError when the name is taken."""
     where = path(name)
     os.close(os.open(where, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
     try:
-        libc.mount(f"/proc/self/fd/{fd}", where, "none", libc.MS_BIND)
+        at = source if isinstance(source, str) else f"/proc/self/fd/{source}"
+        libc.mount(at, where, "none", libc.MS_BIND)
     except BaseException:
         os.unlink(where)
         raise
+
+
+def keep(where: str, source: str) -> None:
+    """Binds a namespace of any type at ``.../NAME/TYPE``; the directory above is made a private mount, as
+    only there a mount namespace can be bound."""
+    folder = where.rpartition("/")[0]
+    mounts.mount_point(folder.rpartition("/")[0], libc.MS_PRIVATE)
+    os.makedirs(folder, 0o700, exist_ok=True)
+    attach(where, source)
+
+
+def let_go(where: str) -> None:
+    """Takes back ``keep``; the directory goes with the last one in it."""
+    delete(where)
+    try:
+        os.rmdir(where.rpartition("/")[0])
+    except OSError:
+        pass  # another one is in it
 
 
 def names() -> list[str]:

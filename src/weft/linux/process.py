@@ -1,4 +1,4 @@
-"""Processes: a command started in a container's namespaces, waited for, found, ended.
+"""Processes: a command started, waited for, found, ended.
 
 A start is two-phased: the child makes itself ready and waits; the parent records it and says go.
 So nothing runs that is not on record, and a command that cannot be executed is known as such.
@@ -9,26 +9,21 @@ from __future__ import annotations
 import errno
 import os
 
-from weft.core.model.errors import CommandNotExecutable, CommandNotFound, Conflict, KernelError, WeftError
-from weft.linux import libc, netns
+from weft.core.model.errors import CommandNotExecutable, CommandNotFound, KernelError, WeftError
+from weft.linux import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable, Sequence
-
-    from weft.core.model.launch import Launch
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 else:
     import _signal as signal  # ``signal`` itself imports enum and what that needs: 6 ms
 
-_SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 428, 429
-#: OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC
-_CLONE_TREE = 1 | 0x8000 | os.O_CLOEXEC
-_CGROUP = b"/sys/fs/cgroup"
 #: What a command's 127 and 126 mean to the shell that started weft.
 _NOT_FOUND = frozenset((errno.ENOENT, errno.ENOTDIR))
-#: A child's last word before exec: an end of file without it means that it was killed on the way.
-_READY = b"+"
+#: A child's word when it has made itself ready, and its last before exec: an end of file without them means
+#: that it was killed on the way.
+_PREPARED, _READY = b"=", b"+"
 
 
 def find_command(argv: Sequence[str], path: str, cwd: str) -> None:
@@ -47,7 +42,7 @@ def find_command(argv: Sequence[str], path: str, cwd: str) -> None:
 class Child:
     """A started process that waits for ``go``. Its pid and start time name it for ever."""
 
-    __slots__ = ("_fail", "_go", "pid", "started", "watcher", "watcher_started")
+    __slots__ = ("_fail", "_go", "_said", "pid", "started", "watcher", "watcher_started")
 
     def __init__(self, pid: int, go: int, fail: int) -> None:
         self.pid = pid
@@ -56,6 +51,13 @@ class Child:
         self.watcher_started = start_time(self.watcher)
         self._go = go
         self._fail = fail
+        self._said = b""
+
+    def prepared(self, command: str) -> None:
+        """Waits until it has made itself ready; raises why it could not."""
+        self._said = os.read(self._fail, 4096)
+        if self._said != _PREPARED:
+            self._finish(command)
 
     def go(self, command: str) -> None:
         """Lets it execute its command; raises what became of that when it could not."""
@@ -64,14 +66,16 @@ class Child:
         except BrokenPipeError:
             pass  # it failed while it made itself ready: what it said is in the other pipe
         os.close(self._go)
-        said = b""
+        self._finish(command)
+
+    def _finish(self, command: str) -> None:
         while chunk := os.read(self._fail, 4096):
-            said += chunk
+            self._said += chunk
         os.close(self._fail)
-        if said != _READY:
+        if self._said != _PREPARED + _READY:
             os.waitpid(self.pid, 0)
-            trouble = said.removeprefix(_READY).decode(errors="replace")
-            raise _failure(command, trouble or f"{errno.EINTR} it was killed")
+            trouble = self._said.removeprefix(_PREPARED).removeprefix(_READY).decode(errors="surrogateescape")
+            raise failure(command, trouble or f"{errno.EINTR} it was killed")
 
     def settled(self) -> None:
         """The container is on record. Its watcher is this process: nobody to tell."""
@@ -102,54 +106,85 @@ class Foreground(Child):
         super().go(command)
 
 
-def _failure(command: str, said: str) -> WeftError:
+def failure(command: str, said: str) -> WeftError:
+    """What a child said on its way, as an error: ``ERRNO exec``, ``ERRNO WHAT``, ``0 TYPE`` and its words."""
     number, _, what = said.partition(" ")
     code = int(number)
+    if not code:
+        name, message, hint = what.split("\n", 2)
+        return _typed(name)(message, hint)
     if what != "exec":
-        return KernelError(f"cannot prepare the container's namespaces: {what}", code)
+        return KernelError(f"cannot prepare the namespaces: {what}", code)
     if code in _NOT_FOUND:
         return CommandNotFound(f"command {command!a} is not found", "check its spelling, and PATH")
     hint = "its interpreter (#!), permissions or file capabilities may be why"
     return CommandNotExecutable(f"command {command!a} cannot be executed: {os.strerror(code)}", hint)
 
 
-def start(launch: Launch, handle: type[Child] = Child) -> Child:
-    """Forks a child that joins the namespaces and waits. It dies with its parent."""
+def _typed(name: str) -> type[WeftError]:
+    from weft.core.model import errors
+
+    kind: type[WeftError] = getattr(errors, name)
+    return WeftError if kind is KernelError else kind
+
+
+def start(
+    prepare: Callable[[], None],
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    fork: Callable[[], int] = os.fork,
+    keep: bool = False,
+    handle: type[Child] = Child,
+) -> Child:
+    """Forks a child that makes itself ready and waits. It dies with its parent.
+
+    ``keep``: what the caller of weft left open is the command's too; all that weft itself opens is closed by
+    the exec.
+    """
     go_read, go_write = os.pipe2(os.O_CLOEXEC)
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+    try:
+        pid = fork()
+    except BaseException:
+        for fd in (go_read, go_write, fail_read, fail_write):
+            os.close(fd)
+        raise
     if pid == 0:
         os.close(go_write)
         os.close(fail_read)
-        _child(launch, go_read, fail_write)
+        _child(prepare, argv, env, go_read, fail_write, keep)
     os.close(go_read)
     os.close(fail_write)
     return handle(pid, go_write, fail_read)
 
 
-def _child(launch: Launch, go: int, fail: int) -> None:
+def _child(
+    prepare: Callable[[], None], argv: Sequence[str], env: Mapping[str, str], go: int, fail: int, keep: bool
+) -> None:
     """Never returns: executes the command or says by ``fail`` why not."""
     step = "setup"
     try:
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-        # Above all the parent's locks: a dying child must not hold them longer than its parent.
-        _close_from_3(go, fail)
-        if launch.log:
-            _redirect(launch.log)
-        join(launch)
-        os.chdir(launch.cwd)
+        if not keep:
+            # Above all the parent's locks: a dying child must not hold them longer than its parent.
+            _close_from_3(go, fail)
+        prepare()
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # new credentials took it off
+        os.write(fail, _PREPARED)
         if os.read(go, 1) != b"1":
             os._exit(125)
-        _reset_signals()
+        reset_signals()
         step = "exec"
         os.write(fail, _READY)
-        _close_from_3(fail)
-        os.execvpe(launch.argv[0], list(launch.argv), dict(launch.env))
+        if not keep:
+            _close_from_3(fail)
+        os.execvpe(argv[0], list(argv), dict(env))
     except OSError as error:
         what = step if step == "exec" else f"{error}"
-        os.write(fail, f"{error.errno or 1} {what}".encode())
+        os.write(fail, f"{error.errno or 1} {what}".encode(errors="surrogateescape"))
     except WeftError as error:
-        os.write(fail, f"1 {error.message}".encode())
+        said = f"0 {type(error).__name__}\n{error.message}\n{error.hint}"
+        os.write(fail, said.encode(errors="surrogateescape"))
     finally:
         os._exit(127)
 
@@ -163,13 +198,14 @@ def _close_from_3(*keep: int) -> None:
     os.closerange(first, 1 << 20)
 
 
-def _reset_signals() -> None:
+def reset_signals() -> None:
     """What Python ignores the command does not; what its caller ignores (nohup) it does too."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
 
 
-def _redirect(log: str) -> None:
+def redirect(log: str) -> None:
+    """stdin from nowhere, stdout and stderr to a log."""
     null = os.open("/dev/null", os.O_RDONLY)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     os.dup2(null, 0)
@@ -177,83 +213,53 @@ def _redirect(log: str) -> None:
     os.dup2(out, 2)
 
 
-def join(launch: Launch) -> None:
-    """Joins the network namespace and makes mount, UTS and IPC namespaces with the container's view."""
-    fd = netns.open_fd(launch.netns)
-    libc.setns(fd, libc.CLONE_NEWNET)
-    os.close(fd)
-    libc.unshare(libc.CLONE_NEWNS | libc.CLONE_NEWUTS | libc.CLONE_NEWIPC)
-    # Slave, not private: mounts made later on the host stay visible, ours do not leak out.
-    libc.mount("", "/", "none", libc.MS_SLAVE | libc.MS_REC)
-    _own_sys()
-    _bind_read_only(launch.hosts, "/etc/hosts")
-    _bind_read_only(launch.resolv, "/etc/resolv.conf")
-    from _socket import sethostname
-
-    sethostname(launch.hostname)
-
-
-def _own_sys() -> None:
-    """/sys of this network namespace, with the cgroup file systems that the old one carried."""
-    try:
-        tree = libc.syscall(_SYS_OPEN_TREE, libc.AT_FDCWD, _CGROUP, _CLONE_TREE)
-    except OSError:
-        tree = -1
-    libc.umount2("/sys", libc.MNT_DETACH)
-    libc.mount("sysfs", "/sys", "sysfs", libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC)
-    if tree >= 0:
-        try:
-            # MOVE_MOUNT_F_EMPTY_PATH
-            libc.syscall(_SYS_MOVE_MOUNT, tree, b"", libc.AT_FDCWD, _CGROUP, 4)
-        except OSError:
-            pass
-        os.close(tree)
-
-
-def _bind_read_only(source: str, target: str) -> None:
-    """One member must not rewrite names for all: the bind is read-only."""
-    if not os.path.exists(target):
-        return
-    libc.mount(source, target, "none", libc.MS_BIND)
-    libc.mount("none", target, "none", libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
-
-
-def join_process(pid: int, started: int | None) -> None:
-    """Joins all of a container process's namespaces by one setns(2) on its pidfd.
-
-    ProcessLookupError when the pid is now somebody else's.
-    """
-    fd = os.pidfd_open(pid)
-    try:
-        if started is not None and start_time(pid) != started:
-            raise ProcessLookupError(errno.ESRCH, f"process {pid} has ended")
-        libc.setns(fd, libc.CLONE_NEWNET | libc.CLONE_NEWNS | libc.CLONE_NEWUTS | libc.CLONE_NEWIPC)
-    finally:
-        os.close(fd)
-
-
 #: What a foreground weft passes on to its command.
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def forward_signals(pid: int) -> None:
+_TYPED = (signal.SIGINT, signal.SIGQUIT)
+
+
+def forward_signals(pid: int, init: bool = False) -> dict[str, int]:
     """Passes signals on to a child, also to no other that gets its number when it has been waited for.
 
     A terminal sends its own to the whole foreground group, so not those twice; nor what is ignored.
+    ``init``: it is pid 1 of its namespace, which the kernel shields from what it does not handle. It is
+    killed instead, as the signal would have ended any other; the answer then holds "by", the signal.
     """
+    ended: dict[str, int] = {}
+    terminal = os.isatty(0)
     fd = os.pidfd_open(pid)
 
-    def send(number: int, _: object) -> None:
+    def send(number: int) -> None:
         try:
             signal.pidfd_send_signal(fd, number)
         except ProcessLookupError:
             pass
 
+    def forward(caught: int, _: object) -> None:
+        if init and _defaults(pid, caught):
+            ended.setdefault("by", caught)
+            send(signal.SIGKILL)
+        elif not (terminal and caught in _TYPED):
+            send(caught)
+
     for number in FORWARDED:
-        if number in (signal.SIGINT, signal.SIGQUIT) and os.isatty(0):
+        if number in _TYPED and terminal and not init:
             signal.signal(number, signal.SIG_IGN)
         elif signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, send)
+            signal.signal(number, forward)
+    return ended
+
+
+def _defaults(pid: int, number: int) -> bool:
+    """Whether a process neither handles nor ignores a signal (proc_pid_status(5))."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            fields = dict([line.partition(":")[::2] for line in file])
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return not (int(fields["SigCgt"], 16) | int(fields["SigIgn"], 16)) >> (number - 1) & 1
 
 
 def _send(pid: int, number: int) -> None:
@@ -263,11 +269,17 @@ def _send(pid: int, number: int) -> None:
         pass
 
 
-def wait(pid: int) -> int:
-    """Waits for the command, reaping strangers that fell to us; its status, 128+N for signal N."""
+def wait(pid: int, stops: bool = False) -> int:
+    """Waits for the command, reaping strangers that fell to us; its status, 128+N for signal N.
+
+    ``stops``: when it is stopped, so are we, that whoever waits for us sees it; it goes on when we do.
+    """
     while True:
-        found, status = os.waitpid(-1, 0)
-        if found == pid:
+        found, status = os.waitpid(-1, os.WUNTRACED if stops else 0)
+        if found == pid and os.WIFSTOPPED(status):
+            os.kill(os.getpid(), signal.SIGSTOP)
+            _send(pid, signal.SIGCONT)
+        elif found == pid:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
 
@@ -374,27 +386,3 @@ def namespaces(pid: int | str) -> dict[str, int]:
         except (OSError, ValueError):
             continue
     return found
-
-
-def become(launch: Launch, pid: int | None, started: int | None) -> None:
-    """Joins a container and executes a command in place of this program; returns never.
-
-    Conflict when that process has ended meanwhile; CommandNotFound and CommandNotExecutable when it
-    cannot be executed there; KernelError.
-    """
-    try:
-        if pid is None:
-            join(launch)
-        else:
-            join_process(pid, started)
-        os.chdir(launch.cwd)
-    except ProcessLookupError:
-        raise Conflict(f"container {launch.netns} has exited", "start another with `weft run`") from None
-    except OSError as error:
-        raise KernelError(f"cannot enter container {launch.netns}: {error}", error.errno or 0) from None
-    try:
-        _reset_signals()
-        os.closerange(3, 1 << 20)
-        os.execvpe(launch.argv[0], list(launch.argv), dict(launch.env))
-    except OSError as error:
-        raise _failure(launch.argv[0], f"{error.errno} exec") from None

@@ -123,6 +123,12 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     netns.NetnsAdd: st.builds(netns.NetnsAdd, NAMES, st.booleans()),
     netns.NetnsAttach: st.builds(netns.NetnsAttach, NAMES, FAR),
     netns.NetnsDel: st.builds(netns.NetnsDel, NAMES),
+    netns.NsBind: st.builds(
+        netns.NsBind, st.builds(lambda text, name: f"/{text}/ns/{name}/uts", PRINTABLE, NAMES), FAR
+    ),
+    netns.NsUnbind: st.builds(
+        netns.NsUnbind, st.builds(lambda text, name: f"/{text}/ns/{name}/uts", PRINTABLE, NAMES)
+    ),
     netns.NetnsEnd: st.builds(netns.NetnsEnd, NAMES),
     netns.Sysctl: st.builds(
         netns.Sysctl,

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from weft.core.record import Record
 
+#: A /sys of this network namespace, with the cgroups that the old one carried: commands for a shell.
+OWN_SYS = (
+    "mount -t sysfs -o nosuid,nodev,noexec sysfs /mnt",
+    "mount --rbind /sys/fs/cgroup /mnt/fs/cgroup || true",
+    "umount -l /sys",
+    "mount --move /mnt /sys",
+)
+
 
 class Launch(Record):
     """What to run and what it sees: a named network namespace, name files, a host name.
@@ -26,11 +34,7 @@ class Launch(Record):
 
         steps = [
             "set -e",
-            # A /sys of this network namespace, with the cgroups that the old one carried.
-            "mount -t sysfs -o nosuid,nodev,noexec sysfs /mnt",
-            "mount --rbind /sys/fs/cgroup /mnt/fs/cgroup || true",
-            "umount -l /sys",
-            "mount --move /mnt /sys",
+            *OWN_SYS,
             f"[ ! -e /etc/hosts ] || mount --bind -o ro {quote(self.hosts)} /etc/hosts",
             f"[ ! -e /etc/resolv.conf ] || mount --bind -o ro {quote(self.resolv)} /etc/resolv.conf",
             f"hostname {quote(self.hostname)}",

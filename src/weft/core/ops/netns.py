@@ -66,6 +66,50 @@ class NetnsDel(Op):
         return Final("a namespace that nothing holds is gone")
 
 
+class NsBind(Op):
+    """Keeps a namespace of any type: its file is bound at a path, ``.../NAME/TYPE``, on a private mount, as a
+    mount namespace's must be (mount(2), EINVAL)."""
+
+    path: str
+    source: str
+    kind = "netns"
+
+    def describe(self) -> str:
+        return f"keep the namespace {self.source} at {self.path}"
+
+    def shell(self) -> tuple[str, ...]:
+        path, folder = quote(self.path), self.path.rpartition("/")[0]
+        base = quote(folder.rpartition("/")[0])
+        private = f"{{ mount --bind {base} {base} && mount --make-private {base}; }}"
+        return (
+            f"mkdir -p {quote(folder)}",
+            f"mountpoint -q {base} || {private}",
+            f"touch {path}",
+            f"mount --bind {quote(self.source)} {path}",
+        )
+
+    def undo(self) -> Op:
+        return NsUnbind(self.path)
+
+
+class NsUnbind(Op):
+    """Lets go of a namespace that was kept at a path; its directory goes with the last of them."""
+
+    path: str
+    kind = "netns"
+
+    def describe(self) -> str:
+        return f"let go of the namespace at {self.path}"
+
+    def shell(self) -> tuple[str, ...]:
+        path = quote(self.path)
+        folder = quote(self.path.rpartition("/")[0])
+        return (f"umount -l {path}", f"rm -f {path}", f"rmdir --ignore-fail-on-non-empty {folder}")
+
+    def undo(self) -> Final:
+        return Final("a namespace that nothing holds is gone")
+
+
 class NetnsEnd(Op):
     """Kills what runs in a namespace. Never part of a plan: who is inside is known only when it is done."""
 

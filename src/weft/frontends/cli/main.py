@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from weft.frontends.cli.spec import Flag
 
 #: Commands whose own failures must not look like the command's.
-_RUNS = ("run", "exec")
+_RUNS = ("run", "exec", "ns exec", "ns enter", "ns unshare")
 
 
 def out(text: str) -> None:
@@ -71,14 +71,18 @@ def safe(text: str, keep: str = "") -> str:
     return "".join([c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in text])
 
 
-def work_for(args: Args) -> Work:
-    """The engine for this command, with its way of telling things."""
+def work_for(args: Args, looks: bool = False) -> Work:
+    """The engine for this command, with its way of telling things. ``looks``: it changes nothing."""
     from weft.wiring import open_work
 
+    shown = printer(args)
+    return open_work(args.one("root"), _remark if shown else say, shown, args.on("dry-run"), looks)
+
+
+def printer(args: Args) -> Printer | None:
+    """What prints commands, where that is wanted."""
     dry = args.on("dry-run")
-    shown = dry or _shows(args)
-    root = args.one("root")
-    return open_work(root, _remark if shown else say, Printer(dry, root) if shown else None, dry)
+    return Printer(dry, args.one("root")) if _shows(args) or dry else None
 
 
 def _shows(args: Args) -> bool:

@@ -99,6 +99,12 @@ _ENTER: tuple[Flag, ...] = (
     ("--env -e", "K=V...", "set an environment variable"),
     ("--workdir -w", "DIR", "working directory (default: the caller's)"),
 )
+_NEW = {
+    "net": "; with --mnt also /sys is its own",
+    "mnt": "; mounts neither come in nor leak out",
+    "pid": ": the command is pid 1 in it; with --mnt also /proc is its own",
+    "user": ": the caller is root in it; needs no root outside where the kernel lets anybody",
+}
 _END = "NS[:IF][=ADDR,..]"
 
 #: command -> (arguments, flags, module:function, what it does, example)
@@ -195,7 +201,7 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     ),
     "ns exec": (
         "TARGET|--all [--] CMD...",
-        (*_ENTER, ("--all", "", "in every named one, in parallel, each line after its name")),
+        (*_ENTER, ("--all", "", "in every named one, in parallel, each line after its name, without input")),
         "nsexec:execute",
         "execute a command inside a namespace, in place of weft",
         "weft ns exec /proc/4913/ns/net -- ifconfig",
@@ -210,9 +216,9 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     "ns unshare": (
         "[--] [CMD...]",
         (
-            *[(f"--{t}", "", f"a new {t} namespace") for t in _TYPES.split("|")],
+            *[(f"--{t}", "", f"a new {t} namespace{_NEW.get(t, '')}") for t in _TYPES.split("|")],
             ("--clock", "OFFSET...", "with --time: shift monotonic and boot time, as +30s or boottime=-1d"),
-            ("--name", "NAME", "name them, to be entered again"),
+            ("--name", "NAME", "name them, to be entered again; they stay when the command ends (not pid)"),
             *_ENTER[1:],
         ),
         "nsexec:unshare",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from weft.engine import bridges
 from weft.engine import switch as switches
 from weft.engine import wire as wires
-from weft.frontends.api import Handle, quiet
+from weft.frontends.api.handle import Handle, quiet
 from weft.wiring import open_work
 
 TYPE_CHECKING = False

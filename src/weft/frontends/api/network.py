@@ -1,61 +1,18 @@
-"""weft as a Python library: the verbs and words of the command line as objects.
-
->>> with weft.Network("blue", subnet="192.168.10.0/24") as blue:
-...     with blue.container("web", publish=["0.0.0.0:8080:80"]) as web:
-...         print(web.address)
-
-Everything raises the typed errors of ``weft.core.model.errors``. Root is needed. Objects are handles:
-what they stand for lives on when they are dropped, and goes with ``remove`` or at the end of a ``with``.
-"""
+"""Networks and containers as objects."""
 
 from __future__ import annotations
 
-from weft.core.model.errors import NotFound
 from weft.core.model.publish import parse_publish
 from weft.engine import container as containers
 from weft.engine import inspect, removal
 from weft.engine import network as networks
+from weft.frontends.api.handle import Handle, quiet
 from weft.wiring import open_work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
     from typing import Any, Self
-
-    from weft.engine.work import Work
-
-
-def quiet(text: str) -> None:
-    """Remarks are for people at a terminal."""
-
-
-class Handle:
-    """What the objects share: a name, the root's engine, and an end."""
-
-    __slots__ = ("_work", "name")
-
-    def __init__(self, name: str, work: Work) -> None:
-        self.name = name
-        self._work = work
-
-    def remove(self) -> None:
-        """Removes it; NotFound when it is gone already."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.remove()
-        except NotFound:
-            pass
-
-    def __repr__(self) -> str:
-        return f"<weft.{type(self).__name__} {self.name}>"
 
 
 class Network(Handle):

@@ -1,0 +1,131 @@
+"""A command in new namespaces (unshare(2), clone3(2), user_namespaces(7), time_namespaces(7))."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from weft.core.model.errors import BadInput, KernelError, NotPermitted, Unsupported, WeftError
+from weft.linux import enter, libc, mounts, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from weft.core.boundary import Process
+    from weft.core.model.enter import Command
+    from weft.core.model.unshare import Fresh
+
+
+def become(fresh: Fresh, command: Command, say: Callable[[str], None]) -> None:
+    """Makes the namespaces and executes the command in place of this program; returns never.
+
+    Only for what needs no child (``Fresh.forks``). NotPermitted, Unsupported, and as ``enter.become``.
+    """
+    owner = os.geteuid(), os.getegid()
+    _call(lambda: libc.unshare(_flags(fresh)), fresh)
+    _furnish(fresh, owner, say)
+    enter.settle(command, "", say)
+    enter.execute(command)
+
+
+def start(fresh: Fresh, command: Command, say: Callable[[str], None]) -> process.Child:
+    """Starts a child in the namespaces that has made itself ready and waits. It dies with its parent."""
+    owner = os.geteuid(), os.getegid()
+
+    def prepare() -> None:
+        _furnish(fresh, owner, say)
+        enter.settle(command, "", say)
+
+    def fork() -> int:
+        return _call(lambda: libc.clone3(_flags(fresh)), fresh)
+
+    child = process.start(prepare, command.argv, enter.environment(command), fork, keep=True)
+    child.prepared(command.argv[0])
+    return child
+
+
+def attend(child: Process, fresh: Fresh, name: str) -> int:
+    """Lets the command go and waits for it; its status, 128+N for signal N."""
+    ended = process.forward_signals(child.pid, init="pid" in fresh.types)
+    child.go(name)
+    code = process.wait(child.pid, stops=True)
+    return 128 + ended["by"] if ended and code == 137 else code
+
+
+def _flags(fresh: Fresh) -> int:
+    """All but time, which needs its offsets before anybody is in it."""
+    return sum([enter.FLAGS[t] for t in fresh.types if t != "time"])
+
+
+def _call(action: Callable[[], int | None], fresh: Fresh) -> int:
+    try:
+        return action() or 0
+    except OSError as error:
+        raise _refusal(error, fresh) from None
+
+
+def _refusal(error: OSError, fresh: Fresh) -> WeftError:
+    said = f"cannot make namespaces ({', '.join(fresh.types)}): {os.strerror(error.errno or 0)}"
+    if error.errno == errno.EPERM:
+        hint = "run weft as root" + ("" if "user" in fresh.types else ", or add --user")
+        return NotPermitted(said, hint)
+    if error.errno == errno.EINVAL:
+        return Unsupported(said, "the kernel lacks one of them")
+    if error.errno in (errno.ENOSPC, errno.EUSERS):
+        return KernelError(
+            said, error.errno, "a limit of /proc/sys/user is reached, or they are nested too deep"
+        )
+    return KernelError(said, error.errno or 0)
+
+
+def _furnish(fresh: Fresh, owner: tuple[int, int], say: Callable[[str], None]) -> None:
+    """Inside: who is root, what time it is, what is mounted."""
+    if "user" in fresh.types:
+        _map_root(*owner)
+    if "time" in fresh.types:
+        _shift(fresh)
+    if "mnt" not in fresh.types:
+        return
+    mounts.private()
+    for kind, mount in (("pid", mounts.own_proc), ("net", mounts.own_sys)):
+        if kind in fresh.types:
+            try:
+                mount()
+            except OSError as error:
+                # In a user namespace the kernel refuses what would uncover what its owner had covered.
+                where = "/proc" if kind == "pid" else "/sys"
+                say(f"warning: {where} is not of the new {kind} namespace: {error.strerror}")
+
+
+def _map_root(uid: int, gid: int) -> None:
+    """The caller is root inside (unshare(1), --map-root-user)."""
+    _write("setgroups", "deny")
+    _write("uid_map", f"0 {uid} 1")
+    _write("gid_map", f"0 {gid} 1")
+
+
+def _shift(fresh: Fresh) -> None:
+    """A new time namespace is for one's children; once its clocks are set, one can join it oneself."""
+    _call(lambda: libc.unshare(libc.CLONE_NEWTIME), fresh)
+    for clock, shift in fresh.clocks:
+        try:
+            # Both fields are of one sum, and nanoseconds are never negative.
+            _write("timens_offsets", f"{clock} {shift // 10**9} {shift % 10**9}")
+        except OSError as error:
+            if error.errno != errno.ERANGE:
+                raise
+            raise BadInput(
+                f"clock {clock} cannot be shifted by {shift / 10**9:g} s", "it would be before 0, or too late"
+            ) from None
+    fd = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
+    libc.setns(fd, libc.CLONE_NEWTIME)
+    os.close(fd)
+
+
+def _write(name: str, text: str) -> None:
+    fd = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
