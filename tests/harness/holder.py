@@ -38,7 +38,9 @@ class Terminal:
         deadline = time.monotonic() + timeout
         while text not in self.said:
             left = deadline - time.monotonic()
-            assert left > 0 and select.select([self._master], [], [], left)[0], f"{text!r} not in {self.said!r}"
+            assert left > 0 and select.select([self._master], [], [], left)[0], (
+                f"{text!r} not in {self.said!r}"
+            )
             try:
                 data = os.read(self._master, 65536)
             except OSError:  # all have closed it

@@ -14,6 +14,12 @@ from weft.core.model.namespace import TYPES
 
 WEFT = str(REPO / "weft")
 ALL = [f"{t}" for t in TYPES]
+FDS = """
+import os
+for fd in sorted(os.listdir("/proc/self/fd"), key=int):
+    if os.path.exists(f"/proc/self/fd/{fd}"):  # the listing's own is closed by now
+        print(fd)
+"""
 NAMESPACES = "for t in net mnt pid uts ipc user cgroup time; do readlink /proc/self/ns/$t; done"
 #: How unshare(1) makes one whose first process is in it.
 FLAGS = {
@@ -163,9 +169,10 @@ def test_cgroups_stay_visible(host: Host) -> None:
     host.ip("netns", "add", "blue")
     look = ["sh", "-c", "ls -A /sys/fs/cgroup | sort"]
     assert host.weft("ns", "exec", "blue", *look).stdout == host.run(look).stdout != ""
-    assert host.weft("ns", "exec", "--ns", "net", "blue", "ls", "/sys/class/net").stdout == host.run(
-        ["nsenter", "--net=/run/netns/blue", "ls", "/sys/class/net"]
-    ).stdout
+    assert (
+        host.weft("ns", "exec", "--ns", "net", "blue", "ls", "/sys/class/net").stdout
+        == host.run(["nsenter", "--net=/run/netns/blue", "ls", "/sys/class/net"]).stdout
+    )
 
 
 def test_only_the_network_or_with_a_view(host: Host) -> None:
@@ -254,10 +261,15 @@ def test_what_the_caller_left_is_the_commands(host: Host) -> None:
     host.ip("netns", "add", "blue")
     host.weft("ns", "add", "red")  # so that there is a database
     pid = holder(host, *FLAGS["pid"])
-    look = "cd /proc/self/fd; for f in *; do echo $f; done | grep -v '^10$'; grep '^Sig[BI]' /proc/self/status; umask"
+    host.write("/run/fds.py", FDS)
+    look = "python3 -I /run/fds.py; grep '^Sig[BI]' /proc/self/status; umask"
     before = 'trap "" HUP USR1; umask 027; exec 5</etc/hostname 9>/dev/null; exec "$@"'
     lists = []
-    for door in (["ip", "netns", "exec", "blue"], [WEFT, "ns", "exec", "blue"], [WEFT, "ns", "exec", str(pid)]):
+    for door in (
+        ["ip", "netns", "exec", "blue"],
+        [WEFT, "ns", "exec", "blue"],
+        [WEFT, "ns", "exec", str(pid)],
+    ):
         lists.append(host.run(["sh", "-c", before, "sh", *door, "sh", "-c", look]).stdout)
     assert lists[0] == lists[1] == lists[2] and {"5", "9"} <= set(lists[0].split())
 
@@ -306,7 +318,9 @@ def test_a_pid_1_ends_as_any_other_command(host: Host, number: signal.Signals) -
 
 
 def test_a_killed_weft_takes_its_child_along(host: Host) -> None:
-    process = host.popen([WEFT, "ns", "unshare", "--pid", "--user", "--", "sh", "-c", "echo ready; exec sleep 1000"])
+    process = host.popen(
+        [WEFT, "ns", "unshare", "--pid", "--user", "--", "sh", "-c", "echo ready; exec sleep 1000"]
+    )
     assert process.stdout and process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGKILL)
     process.wait(20)
@@ -324,8 +338,14 @@ def test_stopped_and_continued(host: Host) -> None:
 
 @pytest.mark.parametrize("door", ["exec", "unshare"])
 def test_control_c(host: Host, door: str) -> None:
-    argv = [WEFT, "ns", "exec", str(holder(host, *FLAGS["pid"]))] if door == "exec" else [WEFT, "ns", "unshare", "--pid"]
-    terminal = Terminal(host, [*argv, "--", "sh", "-c", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 9; done"])
+    argv = (
+        [WEFT, "ns", "exec", str(holder(host, *FLAGS["pid"]))]
+        if door == "exec"
+        else [WEFT, "ns", "unshare", "--pid"]
+    )
+    terminal = Terminal(
+        host, [*argv, "--", "sh", "-c", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 9; done"]
+    )
     terminal.wait_for("ready")
     terminal.type("\x03")
     terminal.wait_for("got")
@@ -397,7 +417,9 @@ def test_everywhere_at_once_and_whole_lines(host: Host) -> None:
 
 def test_everywhere_with_failures(host: Host) -> None:
     host.sh("for n in a b c; do ip netns add $n; done; touch /run/netns/stale")
-    script = "n=$(ip netns identify $$); [ $n = a ] || { echo $n fails; [ $n = b ] && exit 8; kill -KILL $$; }"
+    script = (
+        "n=$(ip netns identify $$); [ $n = a ] || { echo $n fails; [ $n = b ] && exit 8; kill -KILL $$; }"
+    )
     done = host.weft("ns", "exec", "--all", "--", "sh", "-c", script, check=False)
     assert sorted(done.stdout.splitlines()) == ["b: b fails", "c: c fails"]
     assert done.returncode == 8 and done.stderr.startswith("weft: stale: ")
@@ -421,7 +443,19 @@ def test_printed_commands_do_the_same(host: Host) -> None:
     pid = holder(host, "--net", "--mount", "--uts", "--ipc")
     targets = (("blue",), (f"/proc/{pid}/ns/net",), (str(pid),), ("--ns", "net,uts", str(pid)), ("host",))
     for target in targets:
-        words = ("ns", "exec", "-e", "A=1 '2", "-w", "/usr", *target, "--", "sh", "-c", f'echo "$A"; pwd; {NAMESPACES}')
+        words = (
+            "ns",
+            "exec",
+            "-e",
+            "A=1 '2",
+            "-w",
+            "/usr",
+            *target,
+            "--",
+            "sh",
+            "-c",
+            f'echo "$A"; pwd; {NAMESPACES}',
+        )
         script = host.weft("--dry-run", *words).stdout
         by_hand, by_weft = host.sh(script).splitlines(), host.weft(*words).stdout.splitlines()
         if target == ("blue",):
