@@ -41,11 +41,12 @@ _GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL)
 
 
 class Hands:
-    """Applies plans in the network namespace behind the descriptor ``home``: the host's."""
+    """Applies plans in the network namespace behind ``home``, a descriptor that is closed with it; without
+    one in that of the thread that made it."""
 
     _home = -1
 
-    def __init__(self, run_dir: str, launcher: str, home: int) -> None:
+    def __init__(self, run_dir: str, launcher: str, home: int = -1) -> None:
         self._run_dir = run_dir
         self._launcher = launcher
         self._home = home if home >= 0 else os.open(netns.HERE, os.O_RDONLY | os.O_CLOEXEC)

@@ -59,8 +59,6 @@ def _enter(args: Args, types: tuple[str, ...], command: Command) -> int:
 
 
 def _everywhere(args: Args, types: tuple[str, ...], command: Command) -> int:
-    if args.words:
-        raise BadInput(f"--all and a TARGET ({args.words[0]!a}) do not go together", _USAGE)
     work = work_for(args, looks=True)
     with work.machine.lock():
         work.recover()
