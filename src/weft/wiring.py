@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from weft.core.model.errors import NotPermitted, StoreError
 from weft.core.model.names import mac_bytes, root_id
@@ -10,6 +10,7 @@ from weft.engine.work import Work
 from weft.linux import files, netns, observe
 from weft.linux.execute import Hands
 from weft.linux.locks import ChangeLock, EntryLocks
+from weft.linux.paths import environment, is_file, is_there, make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 STATE_DIR = "/var/lib/weft"
 RUN_DIR = "/run/weft"
+#: os.defpath
+_DEFAULT_PATH = "/bin:/usr/bin"
 
 
 class Places:
@@ -33,23 +36,27 @@ class Places:
     __slots__ = ("root", "run", "state")
 
     def __init__(self, root: str = "") -> None:
-        root = root or os.environ.get("WEFT_ROOT", "")
-        self.root = base = os.path.realpath(root) if root else ""
+        root = root or environment("WEFT_ROOT")
+        self.root = base = _real(root) if root else ""
         self.state = f"{base}/state" if base else STATE_DIR
         self.run = f"{base}/run" if base else RUN_DIR
 
 
+def _real(path: str) -> str:
+    import os
+
+    return os.path.realpath(path)
+
+
 def launcher() -> str:
     """The ``weft`` program itself, for what it starts as processes of their own."""
-    found = os.environ.get("WEFT_PROGRAM", "")
+    found = environment("WEFT_PROGRAM")
     if found:
         return found
-    here = os.path.dirname(os.path.abspath(__file__))
-    beside = os.path.join(os.path.dirname(os.path.dirname(here)), "weft")
-    if os.path.isfile(beside):
-        return beside
+    package = __file__.rpartition("/")[0]
+    beside = package.rsplit("/", 2)[0] + "/weft"
     # PREFIX/lib/pythonX.Y/site-packages/weft: the program is PREFIX/bin/weft.
-    return os.path.normpath(os.path.join(here, "..", "..", "..", "..", "bin", "weft"))
+    return beside if is_file(beside) else package.rsplit("/", 4)[0] + "/bin/weft"
 
 
 class LinuxMachine:
@@ -98,7 +105,7 @@ class LinuxMachine:
     def probe_port(self, publish: Publish) -> None:
         from weft.linux.loopback import hold
 
-        os.close(hold(*publish.key))
+        posix.close(hold(*publish.key))
 
     def lock(self) -> ChangeLock:
         return self._lock
@@ -143,13 +150,13 @@ class LinuxMachine:
     def find_command(self, launch: Launch) -> None:
         from weft.linux import process
 
-        process.find_command(launch.argv, dict(launch.env).get("PATH", os.defpath), launch.cwd)
+        process.find_command(launch.argv, dict(launch.env).get("PATH", _DEFAULT_PATH), launch.cwd)
 
     def start(self, launch: Launch) -> Process:
         if launch.log:
             from weft.services.monitor import Monitored
 
-            os.makedirs(os.path.dirname(launch.log), 0o700, exist_ok=True)
+            make_directories(launch.log.rpartition("/")[0], 0o700)
             files.remove(launch.log)  # of an earlier container of that name, if a crash left it
             root = ("--root", self._root) if self._root else ()
             return Monitored(launch, (launcher(), *root, "finished", launch.netns))
@@ -178,18 +185,18 @@ class LinuxMachine:
 def _private(path: str) -> None:
     """A directory that only root may enter; made when missing."""
     try:
-        os.mkdir(path, 0o700)
+        posix.mkdir(path, 0o700)
         return
     except FileExistsError:
         pass
     except FileNotFoundError:
-        os.makedirs(path, 0o700)
+        make_directories(path, 0o700)
         return
-    found = os.lstat(path)
-    if found.st_mode & 0o170000 != 0o040000 or found.st_uid != os.geteuid():
+    found = posix.lstat(path)
+    if found.st_mode & 0o170000 != 0o040000 or found.st_uid != posix.geteuid():
         raise StoreError(f"{path} is not a directory of root's", "remove it, or use --root DIR")
     if found.st_mode & 0o077:
-        os.chmod(path, 0o700)
+        posix.chmod(path, 0o700)
 
 
 def _make_places(places: Places) -> None:
@@ -204,11 +211,11 @@ def open_work(
     root: str, say: Callable[[str], None], step: Callable[[Op], None] | None = None, dry: bool = False
 ) -> Work:
     """All that a command needs. NotPermitted when the caller is not root; StoreError."""
-    if os.geteuid() != 0:
+    if posix.geteuid() != 0:
         raise NotPermitted("weft needs root to change networks", "run it with sudo")
     places = Places(root)
     database = f"{places.state}/weft.db"
-    if dry and not os.path.lexists(database):
+    if dry and not is_there(database):
         database = ":memory:"  # nothing is known yet, and a dry run leaves nothing behind
     else:
         _make_places(places)

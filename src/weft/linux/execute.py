@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
+import posix
 
 from weft.core.model.errors import Conflict, Exhausted, KernelError, NotPermitted, Unsupported, WeftError
 from weft.core.ops import file as f
@@ -34,7 +34,7 @@ class Hands:
     def __init__(self, run_dir: str, launcher: str) -> None:
         self._run_dir = run_dir
         self._launcher = launcher
-        self._home = os.open(netns.HERE, os.O_RDONLY | os.O_CLOEXEC)
+        self._home = posix.open(netns.HERE, posix.O_RDONLY | posix.O_CLOEXEC)
         self._route: Netlink | None = None
         self._filter: Netlink | None = None
         self._inside: dict[str, Netlink] = {}
@@ -103,7 +103,7 @@ class Hands:
         for link in self._inside.values():
             link.close()
         for fd in self._fds.values():
-            os.close(fd)
+            posix.close(fd)
         self._inside.clear()
         self._fds.clear()
         self._indexes.clear()
@@ -268,7 +268,7 @@ class Hands:
                 self.proxy.add([_mapping(op) for op in adds], fds)
         finally:
             for fd in fds:
-                os.close(fd)
+                posix.close(fd)
         self._let_go(dels, any(isinstance(op, lb.LoopbackStop) for op in group))
 
     def _let_go(self, dels: Sequence[LoopbackDel], stop: bool) -> None:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from weft.core.model.errors import NotPermitted, Unsupported
 from weft.core.ops.file import HOSTS_HEAD
 from weft.core.ops.netns import ETC_NETNS
+from weft.linux.paths import is_there, make_directories
 
 
 def _write(path: str, data: bytes, flags: int, mode: int = 0o644) -> None:
-    fd = os.open(path, flags | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    fd = posix.open(path, flags | posix.O_WRONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW, mode)
     try:
-        if flags & os.O_CREAT:
-            os.fchmod(fd, mode)  # whatever the caller's umask: users inside a container read it
-        os.write(fd, data)
+        if flags & posix.O_CREAT:
+            posix.fchmod(fd, mode)  # whatever the caller's umask: users inside a container read it
+        posix.write(fd, data)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
-def _read(path: str, size: int) -> bytes:
-    """The beginning of a file. A third of what ``open`` takes."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _read(path: str, size: int = 0) -> bytes:
+    """The beginning of a file, or all of it. A third of what ``open`` takes."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        return os.read(fd, size)
+        return posix.read(fd, size or posix.fstat(fd).st_size)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def sysctl(key: str, value: str) -> None:
@@ -48,7 +49,7 @@ def read_sysctl(key: str) -> str:
 
 def make_hosts(path: str) -> None:
     """A network's hosts file with the lines that every hosts file has. Its inode is kept if it exists."""
-    os.makedirs(path.rpartition("/")[0], 0o755, exist_ok=True)
+    make_directories(path.rpartition("/")[0], 0o755)
     _rewrite(path, HOSTS_HEAD.encode())
 
 
@@ -58,36 +59,34 @@ def _rewrite(path: str, data: bytes) -> None:
     pwrite, then ftruncate: a reader meanwhile sees whole old or new lines. Truncating first gave
     823 torn reads of 956. Blank lines up to the old length: a kill in between leaves no half lines.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o644)
     try:
-        os.fchmod(fd, 0o644)
-        os.pwrite(fd, data.ljust(os.fstat(fd).st_size, b"\n"), 0)
-        os.ftruncate(fd, len(data))
+        posix.fchmod(fd, 0o644)
+        posix.pwrite(fd, data.ljust(posix.fstat(fd).st_size, b"\n"), 0)
+        posix.ftruncate(fd, len(data))
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def add_hosts(path: str, lines: str) -> None:
     """Adds lines at the end: one write, so that readers see all of it or none."""
-    _write(path, lines.encode(), os.O_APPEND)
+    _write(path, lines.encode(), posix.O_APPEND)
 
 
 def remove_hosts(path: str, addresses: tuple[str, ...]) -> None:
     """Takes out the lines of these addresses; a file that is gone has none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        lines = _read(path).splitlines(keepends=True)
     except FileNotFoundError:
         return
-    with os.fdopen(fd) as file:
-        lines = file.readlines()
-    gone = frozenset((*addresses, "\n"))
-    _rewrite(path, "".join([line for line in lines if line.partition("\t")[0] not in gone]).encode())
+    gone = frozenset((*[a.encode() for a in addresses], b"\n"))
+    _rewrite(path, b"".join([line for line in lines if line.partition(b"\t")[0] not in gone]))
 
 
 def remove(path: str) -> None:
     """Unlinks a file that may be gone."""
     try:
-        os.unlink(path)
+        posix.unlink(path)
     except FileNotFoundError:
         pass
 
@@ -96,14 +95,14 @@ def write_etc_netns(name: str, hosts: str, resolv: str) -> None:
     """/etc/netns/NAME: hosts as a link to the shared file, resolv.conf as a file of its own."""
     where = f"{ETC_NETNS}/{name}"
     try:
-        os.mkdir(where, 0o755)
+        posix.mkdir(where, 0o755)
     except FileNotFoundError:
-        os.makedirs(where, 0o755)
+        make_directories(where, 0o755)
     except FileExistsError:
         remove(f"{where}/hosts")
         remove(f"{where}/resolv.conf")
-    os.symlink(hosts, f"{where}/hosts")
-    _write(f"{where}/resolv.conf", resolv.encode(), os.O_CREAT | os.O_EXCL)
+    posix.symlink(hosts, f"{where}/hosts")
+    _write(f"{where}/resolv.conf", resolv.encode(), posix.O_CREAT | posix.O_EXCL)
 
 
 def remove_etc_netns(name: str) -> None:
@@ -112,7 +111,7 @@ def remove_etc_netns(name: str) -> None:
     remove(f"{where}/hosts")
     remove(f"{where}/resolv.conf")
     try:
-        os.rmdir(where)
+        posix.rmdir(where)
     except OSError:
         pass
 
@@ -120,12 +119,15 @@ def remove_etc_netns(name: str) -> None:
 def foreign_etc_netns(name: str, run_dir: str) -> str:
     """The name file under /etc/netns/NAME that somebody else wrote; "" when there is none."""
     where = f"{ETC_NETNS}/{name}"
-    if not os.path.lexists(where):
+    if not is_there(where):
         return ""
     hosts = f"{where}/hosts"
-    if os.path.islink(hosts) and os.readlink(hosts).startswith(run_dir + "/"):
-        return ""
-    return next((f for f in (hosts, f"{where}/resolv.conf") if os.path.lexists(f)), "")
+    try:
+        if posix.readlink(hosts).startswith(run_dir + "/"):
+            return ""
+    except OSError:
+        pass
+    return next((f for f in (hosts, f"{where}/resolv.conf") if is_there(f)), "")
 
 
 def upstreams(

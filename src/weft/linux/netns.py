@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
+import posix
 from fcntl import LOCK_EX, flock
 
 from weft.core.model.errors import NotFound
 from weft.linux import libc
+from weft.linux.paths import make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def prepare() -> None:
     Shared, so that a deletion reaches every mount namespace that copied the mounts; without it
     a container's copy would keep the namespace alive.
     """
-    os.makedirs(NETNS_DIR, 0o755, exist_ok=True)
-    fd = os.open(NETNS_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    make_directories(NETNS_DIR, 0o755)
+    fd = posix.open(NETNS_DIR, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     try:
         flock(fd, LOCK_EX)
         try:
@@ -43,7 +44,7 @@ def prepare() -> None:
             libc.mount(NETNS_DIR, NETNS_DIR, "none", libc.MS_BIND | libc.MS_REC)
             libc.mount("", NETNS_DIR, "none", libc.MS_SHARED | libc.MS_REC)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def add(name: str, home: int, first: Callable[[], T]) -> T:
@@ -52,7 +53,7 @@ def add(name: str, home: int, first: Callable[[], T]) -> T:
     Raises FileExistsError when the name is taken; on any failure the name is taken off again.
     """
     where = path(name)
-    os.close(os.open(where, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+    posix.close(posix.open(where, posix.O_RDONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0))
     try:
         libc.unshare(libc.CLONE_NEWNET)
         try:
@@ -74,7 +75,7 @@ def delete(name: str) -> bool:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
             raise
     try:
-        os.unlink(where)
+        posix.unlink(where)
     except FileNotFoundError:
         return False
     return True
@@ -83,7 +84,7 @@ def delete(name: str) -> bool:
 def open_fd(name: str) -> int:
     """A descriptor of a named namespace; NotFound when there is none."""
     try:
-        return os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
+        return posix.open(path(name), posix.O_RDONLY | posix.O_CLOEXEC)
     except FileNotFoundError:
         raise NotFound(f"no network namespace {name} under {NETNS_DIR}") from None
 
@@ -91,10 +92,10 @@ def open_fd(name: str) -> int:
 def inode(name: str) -> int:
     """The number by which the kernel shows it (``net:[N]``); 0 when the name is gone or stale."""
     try:
-        found = os.stat(path(name))
+        found = posix.stat(path(name))
     except OSError:
         return 0
-    here = os.stat(HERE)
+    here = posix.stat(HERE)
     return found.st_ino if found.st_dev == here.st_dev else 0
 
 
@@ -104,7 +105,7 @@ def within(home: int, name: str, action: Callable[[], T]) -> T:
     try:
         libc.setns(fd, libc.CLONE_NEWNET)
     finally:
-        os.close(fd)
+        posix.close(fd)
     try:
         return action()
     finally:

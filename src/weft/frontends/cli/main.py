@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from weft.core.model.errors import BadInput, WeftError
@@ -156,10 +156,10 @@ def main(argv: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         # Whoever read us has had enough, as with `weft ps | head -1`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        posix.dup2(posix.open("/dev/null", posix.O_WRONLY), 1)
         return 141
     except Exception as error:
-        if os.environ.get("WEFT_DEBUG"):
+        if b"WEFT_DEBUG" in posix.environ:
             raise
         what = f"internal error: {type(error).__name__}: {error}"
         _fail(WeftError(what, "please report it; WEFT_DEBUG=1 shows where it happened"), as_json)
@@ -172,8 +172,8 @@ def _open_standard_streams() -> None:
         return
     fd = 0
     while fd < 3:
-        fd = os.open(os.devnull, os.O_RDWR)
-    os.close(fd)
+        fd = posix.open("/dev/null", posix.O_RDWR)
+    posix.close(fd)
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
@@ -195,4 +195,4 @@ def entry() -> None:
         sys.stderr.flush()
     except OSError:
         pass
-    os._exit(status)
+    posix._exit(status)
