@@ -44,6 +44,7 @@ class Hands:
         self._prepared = False
         self._ipv6_off = Ipv6Off()
         self._proxy: LoopbackClient | None = None
+        self._answer: Callable[[], None] | None = None
 
     @property
     def home(self) -> int:
@@ -80,9 +81,12 @@ class Hands:
             for group in _groups(plan.ops):
                 self._run(group, done)
                 if step is not None:
+                    self._hear()
                     for op in group:
                         step(op)
+            self._hear()
         except BaseException:
+            self._hear(quietly=True)
             self.revert(Plan(tuple(done)).undo())
             raise
         finally:
@@ -259,17 +263,28 @@ class Hands:
         adds = [op for op in group if isinstance(op, lb.LoopbackAdd)]
         dels = [op for op in group if isinstance(op, lb.LoopbackDel)]
         fds: list[int] = []
+        self._hear()
         try:
             for op in adds:
                 fds.append(hold(op.proto, op.address, op.port))
             for start in [op for op in group if isinstance(op, lb.LoopbackStart)]:
                 self.proxy.start(start.port, ())
             if adds:
-                self.proxy.add([_mapping(op) for op in adds], fds)
+                self._answer = self.proxy.begin_add([_mapping(op) for op in adds], fds)
         finally:
             for fd in fds:
                 posix.close(fd)
         self._let_go(dels, any(isinstance(op, lb.LoopbackStop) for op in group))
+
+    def _hear(self, quietly: bool = False) -> None:
+        """The proxy's answer to what it was told: it works while we do, and is asked at the end."""
+        answer, self._answer = self._answer, None
+        try:
+            if answer is not None:
+                answer()
+        except WeftError:
+            if not quietly:
+                raise
 
     def _let_go(self, dels: Sequence[LoopbackDel], stop: bool) -> None:
         if not (dels or stop) or not self.proxy.alive():

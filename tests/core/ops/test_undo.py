@@ -48,7 +48,8 @@ def failing(holder, name):
 
 for name in "open write mkdir symlink fchmod pwrite ftruncate".split():
     failing(posix, name)
-for holder, names in ((libc, "mount unshare"), (loopback, "hold"), (loopback.LoopbackClient, "start add")):
+client = loopback.LoopbackClient
+for holder, names in ((libc, "mount unshare"), (loopback, "hold"), (client, "start begin_add")):
     for name in names.split():
         failing(holder, name)
 
