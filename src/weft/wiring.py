@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from weft.core.model.errors import NotPermitted, StoreError
 from weft.core.model.names import mac_bytes, root_id
 from weft.engine.work import Work
 from weft.linux import files, netns
 from weft.linux.locks import ChangeLock, EntryLocks
+from weft.linux.paths import environment, is_file, is_there, make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 STATE_DIR = "/var/lib/weft"
 RUN_DIR = "/run/weft"
+#: os.defpath
+_DEFAULT_PATH = "/bin:/usr/bin"
 
 
 class Places:
@@ -44,9 +47,9 @@ class Places:
     __slots__ = ("root", "run", "state")
 
     def __init__(self, root: str = "") -> None:
-        root = root or os.environ.get("WEFT_ROOT", "")
+        root = root or environment("WEFT_ROOT")
         try:
-            self.root = base = os.path.realpath(root) if root else ""
+            self.root = base = _real(root) if root else ""
         except FileNotFoundError:
             raise StoreError(
                 f"the directory that --root {root} starts from does not exist any more"
@@ -55,17 +58,21 @@ class Places:
         self.run = f"{base}/run" if base else RUN_DIR
 
 
+def _real(path: str) -> str:
+    import os
+
+    return os.path.realpath(path)
+
+
 def launcher() -> str:
     """The ``weft`` program itself, for what it starts as processes of their own."""
-    found = os.environ.get("WEFT_PROGRAM", "")
+    found = environment("WEFT_PROGRAM")
     if found:
         return found
-    here = os.path.dirname(os.path.abspath(__file__))
-    beside = os.path.join(os.path.dirname(os.path.dirname(here)), "weft")
-    if os.path.isfile(beside):
-        return beside
+    package = __file__.rpartition("/")[0]
+    beside = package.rsplit("/", 2)[0] + "/weft"
     # PREFIX/lib/pythonX.Y/site-packages/weft: the program is PREFIX/bin/weft.
-    return os.path.normpath(os.path.join(here, "..", "..", "..", "..", "bin", "weft"))
+    return beside if is_file(beside) else package.rsplit("/", 4)[0] + "/bin/weft"
 
 
 class LinuxMachine:
@@ -76,7 +83,7 @@ class LinuxMachine:
         self.state_dir = places.state
         self.run_dir = places.run
         # What changes the kernel is much to import; what only enters a namespace needs none of it.
-        self._home = os.open(netns.HERE, os.O_RDONLY | os.O_CLOEXEC)
+        self._home = posix.open(netns.HERE, posix.O_RDONLY | posix.O_CLOEXEC)
         self._made: Hands | None = None
         self._lock = ChangeLock(places.run)
         self._entries = EntryLocks(places.run)
@@ -84,7 +91,7 @@ class LinuxMachine:
     def __del__(self) -> None:
         if self._made is None:
             try:
-                os.close(self._home)
+                posix.close(self._home)
             except OSError:
                 pass  # all was closed to become a command that could not be executed
 
@@ -139,7 +146,7 @@ class LinuxMachine:
     def probe_port(self, publish: Publish) -> None:
         from weft.linux.loopback import hold
 
-        os.close(hold(*publish.key))
+        posix.close(hold(*publish.key))
 
     def lock(self) -> ChangeLock:
         return self._lock
@@ -258,13 +265,13 @@ class LinuxMachine:
     def find_command(self, launch: Launch) -> None:
         from weft.linux import process
 
-        process.find_command(launch.argv, dict(launch.env).get("PATH", os.defpath), launch.cwd)
+        process.find_command(launch.argv, dict(launch.env).get("PATH", _DEFAULT_PATH), launch.cwd)
 
     def start(self, launch: Launch) -> Process:
         if launch.log:
             from weft.services.monitor import Monitored
 
-            os.makedirs(os.path.dirname(launch.log), 0o700, exist_ok=True)
+            make_directories(launch.log.rpartition("/")[0], 0o700)
             files.remove(launch.log)  # of an earlier container of that name, if a crash left it
             root = ("--root", self._root) if self._root else ()
             return Monitored(launch, (launcher(), *root, "finished", launch.netns))
@@ -287,21 +294,21 @@ class LinuxMachine:
     def named(self, name: str) -> tuple[tuple[str, str], ...]:
         folder = f"{self.run_dir}/ns/{name}"
         try:
-            found = [(kind, f"{folder}/{kind}") for kind in sorted(os.listdir(folder))]
+            found = [(kind, f"{folder}/{kind}") for kind in sorted(posix.listdir(folder))]
         except OSError:
             found = []  # none but, perhaps, the network namespace
         path = netns.path(name)
-        return (*([("net", path)] if os.path.lexists(path) else []), *found)
+        return (*([("net", path)] if is_there(path) else []), *found)
 
     def type_of(self, path: str) -> str:
         fd, kind = netns.open_ns(path)
-        os.close(fd)
+        posix.close(fd)
         return kind
 
     def started(self, pid: int) -> int:
         from weft.linux import enter, process
 
-        os.close(enter.open_process(pid))
+        posix.close(enter.open_process(pid))
         return process.start_time(pid)
 
     def enter(self, way: Way, command: Command, say: Callable[[str], None]) -> int:
@@ -349,18 +356,18 @@ class LinuxMachine:
 def _private(path: str) -> None:
     """A directory that only root may enter; made when missing."""
     try:
-        os.mkdir(path, 0o700)
+        posix.mkdir(path, 0o700)
         return
     except FileExistsError:
         pass
     except FileNotFoundError:
-        os.makedirs(path, 0o700)
+        make_directories(path, 0o700)
         return
-    found = os.lstat(path)
-    if found.st_mode & 0o170000 != 0o040000 or found.st_uid != os.geteuid():
+    found = posix.lstat(path)
+    if found.st_mode & 0o170000 != 0o040000 or found.st_uid != posix.geteuid():
         raise StoreError(f"{path} is not a directory of root's", "remove it, or use --root DIR")
     if found.st_mode & 0o077:
-        os.chmod(path, 0o700)
+        posix.chmod(path, 0o700)
 
 
 def _make_places(places: Places) -> None:
@@ -377,11 +384,11 @@ _CAPABILITIES = 1 << 12 | 1 << 21
 
 def _check_rights() -> None:
     """Before anything is touched: a removal that the kernel refuses would forget what is still there."""
-    if os.geteuid() != 0:
+    if posix.geteuid() != 0:
         raise NotPermitted("weft needs root to change networks", "run it with sudo")
-    fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-    held = int(os.read(fd, 1 << 16).partition(b"CapEff:")[2].split()[0], 16)
-    os.close(fd)
+    fd = posix.open("/proc/self/status", posix.O_RDONLY | posix.O_CLOEXEC)
+    held = int(posix.read(fd, 1 << 16).partition(b"CapEff:")[2].split()[0], 16)
+    posix.close(fd)
     if held & _CAPABILITIES != _CAPABILITIES:
         raise NotPermitted(
             "weft needs the capabilities CAP_NET_ADMIN and CAP_SYS_ADMIN",
@@ -403,7 +410,7 @@ def open_work(
     _check_rights()
     places = Places(root)
     database = f"{places.state}/weft.db"
-    if (dry or looks) and not os.path.lexists(database):
+    if (dry or looks) and not is_there(database):
         database = ":memory:"  # nothing is known yet, and nothing is to be left behind
     else:
         _make_places(places)

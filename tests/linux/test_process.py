@@ -15,7 +15,7 @@ import pytest
 from core.wire.sandbox import command
 from harness import Host
 from linux.inside import home, inside, open_fds
-from weft.core.model.errors import CommandNotExecutable, CommandNotFound, Conflict, KernelError
+from weft.core.model.errors import CommandNotExecutable, CommandNotFound, Conflict, KernelError, NotFound
 from weft.core.model.launch import Launch
 from weft.linux import enter, netns, process
 
@@ -335,8 +335,8 @@ def test_a_recycled_number_is_another_process(host: Host) -> None:
     assert process.start_time(stranger) > child.started
     assert not process.alive(child.pid, child.started)
     here = home()
-    with pytest.raises(ProcessLookupError):
-        process.join_process(child.pid, child.started)
+    with pytest.raises(NotFound, match="another has its pid now"):
+        enter.open_process(child.pid, child.started)
     with pytest.raises(Conflict, match="container web has exited"):
         enter.become_container(shell("echo never"), child.pid, child.started)
     assert home() == here

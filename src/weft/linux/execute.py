@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
+import posix
 
 from weft.core.model.errors import (
     Conflict,
@@ -49,7 +49,7 @@ class Hands:
     def __init__(self, run_dir: str, launcher: str, home: int = -1) -> None:
         self._run_dir = run_dir
         self._launcher = launcher
-        self._home = home if home >= 0 else os.open(netns.HERE, os.O_RDONLY | os.O_CLOEXEC)
+        self._home = home if home >= 0 else posix.open(netns.HERE, posix.O_RDONLY | posix.O_CLOEXEC)
         self._route: Netlink | None = None
         self._filter: Netlink | None = None
         self._inside: dict[str, Netlink] = {}
@@ -59,10 +59,11 @@ class Hands:
         self._prepared = False
         self._ipv6_off = Ipv6Off()
         self._proxy: LoopbackClient | None = None
+        self._answer: Callable[[], None] | None = None
 
     def __del__(self) -> None:
         try:
-            os.close(self._home)
+            posix.close(self._home)
         except OSError:
             pass  # it was never opened, or all was closed to become a command that could not be executed
 
@@ -101,9 +102,12 @@ class Hands:
             for group in _groups(plan.ops):
                 self._run(group, done)
                 if step is not None:
+                    self._hear()
                     for op in group:
                         step(op)
+            self._hear()
         except BaseException:
+            self._hear(quietly=True)
             self.revert(Plan(tuple(done)).undo())
             raise
         finally:
@@ -127,7 +131,7 @@ class Hands:
         for link in self._inside.values():
             link.close()
         for fd in self._fds.values():
-            os.close(fd)
+            posix.close(fd)
         self._inside.clear()
         self._fds.clear()
         self._indexes.clear()
@@ -247,10 +251,10 @@ class Hands:
         NotFound when there is none, BadInput when it is something else.
         """
         if not name:
-            return os.fstat(self._home).st_ino
+            return posix.fstat(self._home).st_ino
         if name not in self._fds:
             self._fds[name] = netns.open_net(name)
-        return os.fstat(self._fds[name]).st_ino
+        return posix.fstat(self._fds[name]).st_ino
 
     def _netns_fd(self, name: str) -> int:
         fd = self._fds.get(name)
@@ -323,17 +327,28 @@ class Hands:
         adds = [op for op in group if isinstance(op, lb.LoopbackAdd)]
         dels = [op for op in group if isinstance(op, lb.LoopbackDel)]
         fds: list[int] = []
+        self._hear()
         try:
             for op in adds:
                 fds.append(hold(op.proto, op.address, op.port))
             for start in [op for op in group if isinstance(op, lb.LoopbackStart)]:
                 self.proxy.start(start.port, ())
             if adds:
-                self.proxy.add([_mapping(op) for op in adds], fds)
+                self._answer = self.proxy.begin_add([_mapping(op) for op in adds], fds)
         finally:
             for fd in fds:
-                os.close(fd)
+                posix.close(fd)
         self._let_go(dels, any(isinstance(op, lb.LoopbackStop) for op in group))
+
+    def _hear(self, quietly: bool = False) -> None:
+        """The proxy's answer to what it was told: it works while we do, and is asked at the end."""
+        answer, self._answer = self._answer, None
+        try:
+            if answer is not None:
+                answer()
+        except WeftError:
+            if not quietly:
+                raise
 
     def _let_go(self, dels: Sequence[LoopbackDel], stop: bool) -> None:
         if not (dels or stop) or not self.proxy.alive():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import posix
 from _socket import AF_INET6, inet_aton, inet_pton
 
 from weft.core.model.errors import NotPermitted, Unsupported
 from weft.core.ops.file import HOSTS_HEAD
 from weft.core.ops.netns import ETC_NETNS
+from weft.linux.paths import is_there, make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,22 +22,22 @@ _DEAD = (b"#", b"\n")
 
 
 def _write(path: str, data: bytes, flags: int, mode: int = 0o644) -> None:
-    fd = os.open(path, flags | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    fd = posix.open(path, flags | posix.O_WRONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW, mode)
     try:
-        if flags & os.O_CREAT:
-            os.fchmod(fd, mode)  # whatever the caller's umask: users inside a container read it
-        os.write(fd, data)
+        if flags & posix.O_CREAT:
+            posix.fchmod(fd, mode)  # whatever the caller's umask: users inside a container read it
+        posix.write(fd, data)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
-def _read(path: str, size: int) -> bytes:
-    """The beginning of a file. A third of what ``open`` takes."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _read(path: str, size: int = 0) -> bytes:
+    """The beginning of a file, or all of it. A third of what ``open`` takes."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        return os.read(fd, size)
+        return posix.read(fd, size or posix.fstat(fd).st_size)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def sysctl(key: str, value: str) -> None:
@@ -59,15 +60,15 @@ def read_sysctl(key: str) -> str:
 
 def make_hosts(path: str) -> None:
     """A network's hosts file with the lines that every hosts file has. Its inode is kept if it exists."""
-    os.makedirs(path.rpartition("/")[0], 0o755, exist_ok=True)
+    make_directories(path.rpartition("/")[0], 0o755)
     data = HOSTS_HEAD.encode()
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o644)
     try:
-        os.fchmod(fd, 0o644)
-        os.pwrite(fd, data, 0)
-        os.ftruncate(fd, len(data))
+        posix.fchmod(fd, 0o644)
+        posix.pwrite(fd, data, 0)
+        posix.ftruncate(fd, len(data))
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 # A network's hosts file is bound into every member's /etc/hosts, so its inode may not be replaced; and
@@ -77,12 +78,12 @@ def make_hosts(path: str) -> None:
 
 def add_hosts(path: str, lines: str) -> None:
     """Adds lines at the end: readers see each of them whole or not at all."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    fd = posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC | posix.O_NOFOLLOW)
     try:
         added = lines.encode().splitlines(keepends=True)
-        os.write(fd, b"".join(_paged(added, os.fstat(fd).st_size)))
+        posix.write(fd, b"".join(_paged(added, posix.fstat(fd).st_size)))
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _paged(lines: Iterable[bytes], at: int) -> list[bytes]:
@@ -107,27 +108,27 @@ def remove_hosts(path: str, addresses: tuple[str, ...]) -> None:
     Comments are cut off at the end of the file, and elsewhere when they outweigh the rest.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW)
     except FileNotFoundError:
         return
     try:
         gone = frozenset([a.encode() for a in addresses])
-        live, end = _comment_out(fd, os.fstat(fd).st_size, lambda line: line.partition(b"\t")[0] in gone)
-        os.ftruncate(fd, end)
+        live, end = _comment_out(fd, posix.fstat(fd).st_size, lambda line: line.partition(b"\t")[0] in gone)
+        posix.ftruncate(fd, end)
         if end > 2 * sum(map(len, live)) + _SLACK:
             _close_gaps(fd, live, end)
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def _comment_out(fd: int, size: int, doomed: Callable[[bytes], bool]) -> tuple[list[bytes], int]:
     """Makes comments of some lines; what is left of them, and where the last of those ends."""
     at = end = 0
     live = []
-    for line in os.pread(fd, size, 0).splitlines(keepends=True):
+    for line in posix.pread(fd, size, 0).splitlines(keepends=True):
         if line[:1] not in _DEAD:
             if doomed(line):
-                os.pwrite(fd, b"#", at)
+                posix.pwrite(fd, b"#", at)
             else:
                 live.append(line)
                 end = at + len(line)
@@ -137,22 +138,22 @@ def _comment_out(fd: int, size: int, doomed: Callable[[bytes], bool]) -> tuple[l
 
 def _close_gaps(fd: int, live: list[bytes], size: int) -> None:
     """Moves all lines to the front; while they are made there, as comments, they are at the end too."""
-    os.pwrite(fd, b"".join(_paged(live, size)), size)
+    posix.pwrite(fd, b"".join(_paged(live, size)), size)
     _comment_out(fd, size, lambda _: True)
-    os.pwrite(fd, ((b"#" * (_PAGE - 1) + b"\n") * (size // _PAGE + 1))[: size - 1] + b"\n", 0)
+    posix.pwrite(fd, ((b"#" * (_PAGE - 1) + b"\n") * (size // _PAGE + 1))[: size - 1] + b"\n", 0)
     moved = _paged(live, 0)
-    os.pwrite(fd, b"".join([line if line[:1] in _DEAD else b"#" + line[1:] for line in moved]), 0)
+    posix.pwrite(fd, b"".join([line if line[:1] in _DEAD else b"#" + line[1:] for line in moved]), 0)
     at = 0
     for line in moved:
-        os.pwrite(fd, line[:1], at)
+        posix.pwrite(fd, line[:1], at)
         at += len(line)
-    os.ftruncate(fd, at)
+    posix.ftruncate(fd, at)
 
 
 def remove(path: str) -> None:
     """Unlinks a file that may be gone."""
     try:
-        os.unlink(path)
+        posix.unlink(path)
     except FileNotFoundError:
         pass
 
@@ -161,14 +162,14 @@ def write_etc_netns(name: str, hosts: str, resolv: str) -> None:
     """/etc/netns/NAME: hosts as a link to the shared file, resolv.conf as a file of its own."""
     where = f"{ETC_NETNS}/{name}"
     try:
-        os.mkdir(where, 0o755)
+        posix.mkdir(where, 0o755)
     except FileNotFoundError:
-        os.makedirs(where, 0o755)
+        make_directories(where, 0o755)
     except FileExistsError:
         remove(f"{where}/hosts")
         remove(f"{where}/resolv.conf")
-    os.symlink(hosts, f"{where}/hosts")
-    _write(f"{where}/resolv.conf", resolv.encode(), os.O_CREAT | os.O_EXCL)
+    posix.symlink(hosts, f"{where}/hosts")
+    _write(f"{where}/resolv.conf", resolv.encode(), posix.O_CREAT | posix.O_EXCL)
 
 
 def remove_etc_netns(name: str) -> None:
@@ -177,7 +178,7 @@ def remove_etc_netns(name: str) -> None:
     remove(f"{where}/hosts")
     remove(f"{where}/resolv.conf")
     try:
-        os.rmdir(where)
+        posix.rmdir(where)
     except OSError:
         pass
 
@@ -185,12 +186,15 @@ def remove_etc_netns(name: str) -> None:
 def foreign_etc_netns(name: str, run_dir: str) -> str:
     """The name file under /etc/netns/NAME that somebody else wrote; "" when there is none."""
     where = f"{ETC_NETNS}/{name}"
-    if not os.path.lexists(where):
+    if not is_there(where):
         return ""
     hosts = f"{where}/hosts"
-    if os.path.islink(hosts) and os.readlink(hosts).startswith(run_dir + "/"):
-        return ""
-    return next((f for f in (hosts, f"{where}/resolv.conf") if os.path.lexists(f)), "")
+    try:
+        if posix.readlink(hosts).startswith(run_dir + "/"):
+            return ""
+    except OSError:
+        pass
+    return next((f for f in (hosts, f"{where}/resolv.conf") if is_there(f)), "")
 
 
 def upstreams(

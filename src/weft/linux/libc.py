@@ -7,7 +7,9 @@ same way twice. Errors are OSError with the call's name.
 
 from __future__ import annotations
 
-import os
+import posix
+
+from weft.linux.paths import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,35 +68,37 @@ def _call(name: str, *args: Any) -> int:
     result = int(function(*[ctypes.c_long(a) if isinstance(a, int) else a for a in args]))
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")
+        raise OSError(number, f"{name}: {posix.strerror(number)}")
     return result
 
 
 def unshare(flags: int) -> None:
     """unshare(2)."""
-    if hasattr(os, "unshare"):
-        os.unshare(flags)
+    known = getattr(posix, "unshare", None)  # from Python 3.12 on
+    if known is not None:
+        known(flags)
     else:
         _call("unshare", flags)
 
 
 def setns(fd: int, nstype: int) -> None:
     """setns(2): the calling thread joins the namespace, or those of the process behind a pidfd."""
-    if hasattr(os, "setns"):
-        os.setns(fd, nstype)
+    known = getattr(posix, "setns", None)  # from Python 3.12 on
+    if known is not None:
+        known(fd, nstype)
     else:
         _call("setns", fd, nstype)
 
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2)."""
-    kind = os.fsencode(fstype) if fstype else None
-    _call("mount", os.fsencode(source), os.fsencode(target), kind, flags, os.fsencode(data) if data else None)
+    kind = encode(fstype) if fstype else None
+    _call("mount", encode(source), encode(target), kind, flags, encode(data) if data else None)
 
 
 def umount2(target: str, flags: int = 0) -> None:
     """umount2(2)."""
-    _call("umount2", os.fsencode(target), flags)
+    _call("umount2", encode(target), flags)
 
 
 def prctl(option: int, value: int) -> None:
@@ -109,7 +113,7 @@ def inotify_init1(flags: int) -> int:
 
 def inotify_add_watch(fd: int, path: str, mask: int) -> int:
     """inotify_add_watch(2): the watch's number."""
-    return _call("inotify_add_watch", fd, os.fsencode(path), mask)
+    return _call("inotify_add_watch", fd, encode(path), mask)
 
 
 def syscall(number: int, *args: int | bytes) -> int:

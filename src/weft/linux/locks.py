@@ -7,8 +7,8 @@ one process exclude each other too, and go when their holder dies, however it di
 from __future__ import annotations
 
 import errno
-import os
-import struct
+import posix
+from _struct import Struct
 from fcntl import LOCK_EX, LOCK_UN, fcntl, flock
 
 TYPE_CHECKING = False
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _F_OFD_SETLK = 37
+_SEEK_SET = 0
 _F_WRLCK = 1
 _F_UNLCK = 2
-_FLOCK = struct.Struct("hhqqi4x")
+_FLOCK = Struct("hhqqi4x")
 
 
 class ChangeLock:
@@ -32,7 +33,7 @@ class ChangeLock:
 
     def __enter__(self) -> None:
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = posix.open(self._path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             return  # a dry run before the first change: nobody can be changing anything
         flock(self._fd, LOCK_EX)
@@ -42,7 +43,7 @@ class ChangeLock:
     ) -> None:
         if self._fd >= 0:
             flock(self._fd, LOCK_UN)  # a child that was forked meanwhile has a copy
-            os.close(self._fd)
+            posix.close(self._fd)
             self._fd = -1
 
 
@@ -57,11 +58,11 @@ class EntryLocks:
 
     def take(self, entry: int) -> bool:
         """Locks an entry; False when its writer lives."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = posix.open(self._path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
         try:
-            fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(_F_WRLCK, os.SEEK_SET, entry, 1, 0))
+            fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(_F_WRLCK, _SEEK_SET, entry, 1, 0))
         except OSError as error:
-            os.close(fd)
+            posix.close(fd)
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
             raise
@@ -72,5 +73,5 @@ class EntryLocks:
         """Unlocks an entry."""
         fd = self._fds.pop(entry, -1)
         if fd >= 0:
-            fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(_F_UNLCK, os.SEEK_SET, entry, 1, 0))
-            os.close(fd)
+            fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(_F_UNLCK, _SEEK_SET, entry, 1, 0))
+            posix.close(fd)

@@ -36,7 +36,7 @@ from weft.core.model.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     Mapping = tuple[str, str, int, str, int]
     Key = tuple[str, str, int]
@@ -190,14 +190,29 @@ class LoopbackClient:
         proxy gets duplicates; the caller's remain the caller's to close, and hold the port until closed.
         BadInput when the proxy refuses a mapping; batches of 200 before it stay.
         """
+        if mappings:
+            self.begin_add(mappings, fds)()
+
+    def begin_add(self, mappings: Sequence[Mapping], fds: Sequence[int]) -> Callable[[], None]:
+        """``add`` without waiting for the last answer: what is returned waits, and must be called once."""
         if fds and len(fds) != len(mappings):
             raise BadInput(f"{len(mappings)} mappings with {len(fds)} held sockets")
-        if not mappings:
-            return
-        with _Channel(self.path) as channel:
+        channel = _Channel(self.path)
+        try:
             for first in range(0, len(mappings), _BATCH):
+                if first:
+                    channel.reply()
                 lines = [" ".join(["add", *map(str, m)]) for m in mappings[first : first + _BATCH]]
-                channel.ask("\n".join(lines), fds[first : first + _BATCH])
+                channel.send("\n".join(lines), fds[first : first + _BATCH])
+        except BaseException:
+            channel.sock.close()
+            raise
+
+        def answer() -> None:
+            with channel:
+                channel.reply()
+
+        return answer
 
     def remove(self, keys: Sequence[Key]) -> None:
         """Remove mappings by (proto, host ip, host port); their ports are free when this returns.
@@ -251,15 +266,25 @@ class _Channel:
     def __exit__(self, *_: object) -> None:
         self.sock.close()
 
-    def ask(self, request: str, fds: Sequence[int] = ()) -> str:
-        """Send one packet, return the reply, which begins with ``ok``."""
+    def ask(self, request: str) -> str:
+        """Send one packet, return the reply."""
+        self.send(request)
+        return self.reply()
+
+    def send(self, request: str, fds: Sequence[int] = ()) -> None:
+        """Send one packet."""
         carried = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
         try:
             self._arm()
-            try:
-                self.sock.sendmsg([request.encode()], carried)
-            except BrokenPipeError:
-                pass  # it hung up before it was asked; it may have said why
+            self.sock.sendmsg([request.encode()], carried)
+        except BrokenPipeError:
+            pass  # it hung up before it was asked; it may have said why
+        except OSError as failed:
+            raise _cannot_talk(failed) from failed
+
+    def reply(self) -> str:
+        """The answer to one packet, which begins with ``ok``."""
+        try:
             self._arm()
             reply = self.sock.recv(_PACKET).decode("ascii", "replace")
         except OSError as failed:

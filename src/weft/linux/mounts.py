@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import posix
 from fcntl import LOCK_EX, flock
 
 from weft.linux import libc
+from weft.linux.paths import is_there, make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 428, 429
 #: OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC
-_CLONE_TREE = 1 | 0x8000 | os.O_CLOEXEC
+_CLONE_TREE = 1 | 0x8000 | posix.O_CLOEXEC
 _CGROUP = b"/sys/fs/cgroup"
 _ETC_NETNS = "/etc/netns"
 _SAFE = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
@@ -35,7 +36,7 @@ def own_sys() -> None:
         tree = libc.syscall(_SYS_OPEN_TREE, libc.AT_FDCWD, _CGROUP, _CLONE_TREE)
     except OSError:
         tree = -1
-    read_only = libc.MS_RDONLY if os.statvfs("/sys").f_flag & os.ST_RDONLY else 0
+    read_only = libc.MS_RDONLY if posix.statvfs("/sys").f_flag & posix.ST_RDONLY else 0
     try:
         libc.umount2("/sys", libc.MNT_DETACH)
     except OSError:
@@ -47,7 +48,7 @@ def own_sys() -> None:
             libc.syscall(_SYS_MOVE_MOUNT, tree, b"", libc.AT_FDCWD, _CGROUP, 4)
         except OSError:
             pass
-        os.close(tree)
+        posix.close(tree)
 
 
 def own_proc() -> None:
@@ -57,7 +58,7 @@ def own_proc() -> None:
 
 def bind_read_only(source: str, target: str) -> None:
     """One member must not rewrite names for all: the bind is read-only."""
-    if not os.path.exists(target):
+    if not is_there(target):
         return
     libc.mount(source, target, "none", libc.MS_BIND)
     libc.mount("none", target, "none", libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
@@ -68,21 +69,21 @@ def bind_etc(name: str, say: Callable[[str], None]) -> None:
     told of and left out."""
     where = f"{_ETC_NETNS}/{name}"
     try:
-        entries = sorted(os.listdir(where))
+        entries = sorted(posix.listdir(where))
     except OSError:
         return
     for entry in entries:
         try:
             libc.mount(f"{where}/{entry}", f"/etc/{entry}", "none", libc.MS_BIND)
         except OSError as error:
-            why = os.strerror(error.errno or 0)
+            why = posix.strerror(error.errno or 0)
             say(f"warning: {where}/{entry} is not bound over /etc/{entry}: {why}")
 
 
 def mount_point(path: str, propagation: int) -> None:
     """Makes a directory a mount point of its own with this propagation, safely against another process."""
-    os.makedirs(path, 0o755, exist_ok=True)
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    make_directories(path, 0o755)
+    fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     try:
         flock(fd, LOCK_EX)
         try:
@@ -93,4 +94,4 @@ def mount_point(path: str, propagation: int) -> None:
             libc.mount(path, path, "none", libc.MS_BIND | libc.MS_REC)
             libc.mount("", path, "none", propagation | libc.MS_REC)
     finally:
-        os.close(fd)
+        posix.close(fd)

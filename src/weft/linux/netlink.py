@@ -7,14 +7,15 @@ through them in order and reports every error anyway, so one answer ends the wai
 from __future__ import annotations
 
 import errno
-import os
+import posix
 from _socket import AF_NETLINK, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
+from _struct import Struct
 from fcntl import ioctl
-from struct import Struct
 from sys import byteorder
 
 from weft.core.model.errors import KernelError, Unsupported, WeftError
 from weft.core.wire import buffer as wire
+from weft.linux.paths import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Refusal(KernelError):
     """The kernel refused message ``index`` of a send."""
 
     def __init__(self, index: int, number: int, text: str) -> None:
-        said = os.strerror(number) + (f" ({text})" if text else "")
+        said = posix.strerror(number) + (f" ({text})" if text else "")
         super().__init__(said, number)
         self.index = index
         self.text = text
@@ -202,7 +203,7 @@ class Netlink:
 
         Refusal (ENODEV) when there is none.
         """
-        raw = os.fsencode(ifname)
+        raw = encode(ifname)
         if len(raw) > 15:  # it would be cut short, and may then be another's
             raise Refusal(0, errno.ENODEV, ifname)
         try:

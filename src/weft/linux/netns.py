@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
+import posix
 
 from weft.core.model.errors import BadInput, NotFound, NotPermitted, Unsupported
 from weft.linux import libc, mounts
+from weft.linux.paths import make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add(name: str, home: int, first: Callable[[], T]) -> T:
     Raises FileExistsError when the name is taken; on any failure the name is taken off again.
     """
     where = path(name)
-    os.close(os.open(where, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+    posix.close(posix.open(where, posix.O_RDONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0))
     try:
         _unshare()
         try:
@@ -71,7 +72,7 @@ def delete(name: str) -> bool:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
             raise
     try:
-        os.unlink(where)
+        posix.unlink(where)
     except FileNotFoundError:
         return False
     return True
@@ -80,7 +81,7 @@ def delete(name: str) -> bool:
 def open_fd(name: str) -> int:
     """A descriptor of a named namespace; NotFound when there is none."""
     try:
-        return os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
+        return posix.open(path(name), posix.O_RDONLY | posix.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError):
         raise _missing(name) from None
 
@@ -97,7 +98,7 @@ def _missing(name: str) -> NotFound:
 def _open_any(name: str) -> int:
     # O_NONBLOCK: a path from outside may be a fifo, and open(2) would wait for its writer.
     try:
-        return os.open(path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return posix.open(path(name), posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
         raise _missing(name) from None
     except OSError as error:
@@ -110,9 +111,9 @@ def at(name: str) -> tuple[str, int]:
 
     fd = _open_any(name)
     try:
-        return nsfs.type_of(fd), os.fstat(fd).st_ino
+        return nsfs.type_of(fd), posix.fstat(fd).st_ino
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def open_ns(name: str) -> tuple[int, str]:
@@ -123,7 +124,7 @@ def open_ns(name: str) -> tuple[int, str]:
     found = nsfs.type_of(fd)
     if found:
         return fd, found
-    os.close(fd)
+    posix.close(fd)
     named = not name.startswith("/") or name.startswith(f"{NETNS_DIR}/")
     hint = f"`weft ns rm {name.rpartition('/')[2]}` clears a name that leads nowhere" if named else ""
     raise BadInput(f"{path(name)!a} is no namespace", hint or "give a path as /proc/PID/ns/net")
@@ -134,19 +135,19 @@ def open_net(name: str) -> int:
     fd, found = open_ns(name)
     if found == "net":
         return fd
-    os.close(fd)
+    posix.close(fd)
     raise BadInput(f"{path(name)!a} is a {found} namespace, not a network namespace")
 
 
 def attach(name: str, source: int | str) -> None:
     """Gives a namespace that is open, or has a path, a name. FileExistsError when the name is taken."""
     where = path(name)
-    os.close(os.open(where, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+    posix.close(posix.open(where, posix.O_RDONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0))
     try:
         at = source if isinstance(source, str) else f"/proc/self/fd/{source}"
         libc.mount(at, where, "none", libc.MS_BIND)
     except BaseException:
-        os.unlink(where)
+        posix.unlink(where)
         raise
 
 
@@ -155,7 +156,7 @@ def keep(where: str, source: str) -> None:
     only there a mount namespace can be bound."""
     folder = where.rpartition("/")[0]
     mounts.mount_point(folder.rpartition("/")[0], libc.MS_PRIVATE)
-    os.makedirs(folder, 0o700, exist_ok=True)
+    make_directories(folder, 0o700)
     attach(where, source)
 
 
@@ -163,7 +164,7 @@ def let_go(where: str) -> None:
     """Takes back ``keep``; the directory goes with the last one in it."""
     delete(where)
     try:
-        os.rmdir(where.rpartition("/")[0])
+        posix.rmdir(where.rpartition("/")[0])
     except OSError:
         pass  # another one is in it
 
@@ -171,7 +172,7 @@ def let_go(where: str) -> None:
 def names() -> list[str]:
     """All names under /run/netns, stale ones too."""
     try:
-        return sorted(os.listdir(NETNS_DIR))
+        return sorted(posix.listdir(NETNS_DIR))
     except FileNotFoundError:
         return []
 
@@ -179,10 +180,10 @@ def names() -> list[str]:
 def inode(name: str) -> int:
     """The number by which the kernel shows it (``net:[N]``); 0 when the name is gone or stale."""
     try:
-        found = os.stat(path(name))
+        found = posix.stat(path(name))
     except OSError:
         return 0
-    here = os.stat(HERE)
+    here = posix.stat(HERE)
     return found.st_ino if found.st_dev == here.st_dev else 0
 
 
@@ -194,7 +195,7 @@ def within(home: int, place: str | int, action: Callable[[], T]) -> T:
         libc.setns(fd, libc.CLONE_NEWNET)
     finally:
         if fd != place:
-            os.close(fd)
+            posix.close(fd)
     try:
         return action()
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from weft.core.model.address import Address, Subnet, from_packed, parse_address
 from weft.core.model.errors import BadInput, NotPermitted, Unsupported
@@ -12,6 +11,7 @@ from weft.core.wire import nfnetlink as nf
 from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
 from weft.linux.netlink import Refusal
+from weft.linux.paths import is_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def place(hands: Hands, mark: str, container: str, run_dir: str) -> PlaceFacts:
     """What stands in the way of a container: each look is one short question."""
     return PlaceFacts(
         stale=find_link(hands, mark),
-        netns=os.path.lexists(netns.path(container)),
+        netns=is_there(netns.path(container)),
         foreign_file=files.foreign_etc_netns(container, run_dir),
     )
 

@@ -7,7 +7,7 @@ kernel walks when a namespace looks for the first time (proc_sys_compare() in fs
 
 from __future__ import annotations
 
-import os
+import posix
 
 from weft.core.model.errors import NotPermitted
 from weft.linux import libc
@@ -32,15 +32,15 @@ class Ipv6Off:
     def here(self) -> None:
         """In the calling thread's namespace; fine when the kernel has no IPv6. NotPermitted."""
         try:
-            fd = os.open(f"sys/{_DISABLE}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._next())
+            fd = posix.open(f"sys/{_DISABLE}", posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=self._next())
         except FileNotFoundError:
             return
         except OSError as error:
             raise NotPermitted(f"cannot set the sysctl {_DISABLE} to 1: {error.strerror}") from None
         try:
-            os.write(fd, b"1")
+            posix.write(fd, b"1")
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def _next(self) -> int:
         if not self._left:
@@ -48,14 +48,14 @@ class Ipv6Off:
             first = self._procfs < 0
             fresh, self._left = (_proc(), 1) if first else (_mounted(), _NAMESPACES_A_MOUNT)
             if not first:
-                os.close(self._procfs)
+                posix.close(self._procfs)
             self._procfs = fresh
         self._left -= 1
         return self._procfs
 
 
 def _proc() -> int:
-    return os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return posix.open("/proc", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
 
 
 def _mounted() -> int:
@@ -70,4 +70,4 @@ def _mounted() -> int:
     except OSError:
         return _proc()
     finally:
-        os.close(context)
+        posix.close(context)

@@ -16,7 +16,7 @@ import pytest
 from harness import REPO, Host, Snapshot, diff, settle, snapshot
 
 FAULTY = f"""
-import errno, os, sys
+import errno, os, posix, sys
 sys.path.insert(0, {str(REPO / "src")!r})
 os.environ["WEFT_PROGRAM"] = {str(REPO / "weft")!r}
 from weft.core.model.errors import KernelError
@@ -47,8 +47,9 @@ def failing(holder, name):
     setattr(holder, name, call)
 
 for name in "open write mkdir symlink fchmod pwrite ftruncate".split():
-    failing(os, name)
-for holder, names in ((libc, "mount unshare"), (loopback, "hold"), (loopback.LoopbackClient, "start add")):
+    failing(posix, name)
+client = loopback.LoopbackClient
+for holder, names in ((libc, "mount unshare"), (loopback, "hold"), (client, "start begin_add")):
     for name in names.split():
         failing(holder, name)
 

@@ -140,7 +140,7 @@ def test_the_codecs_import_nothing_heavy() -> None:
     loaded = set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
     assert not loaded & HEAVY
     outside = {name for name in loaded if not name.startswith("weft")}
-    assert outside == {"__future__", "_collections", "struct", "_struct"}
+    assert outside == {"__future__", "_collections", "_struct"}
     wire = [name for name in loaded if name.startswith("weft.core.wire.")]
     assert len(wire) == 7
     assert "weft.core.wire.nft_expr" not in wire  # only who writes rules needs it

@@ -9,17 +9,21 @@ from weft.core.model.errors import BadInput
 from weft.core.record import Record
 
 _DIGITS = frozenset("0123456789")
-#: All that may stand between dots: no leading zeros, no other digits than ASCII.
-_OCTETS = {str(n): n for n in range(256)}
 _BITS = {4: 32, 6: 128}
 
 
 def _parse4(text: str) -> int | None:
     try:
-        a, b, c, d = [_OCTETS[part] for part in text.split(".")]
-    except (KeyError, ValueError):
+        raw = bytes([int(part) for part in text.split(".")])
+    except ValueError:
         return None
-    return a << 24 | b << 16 | c << 8 | d
+    value = int.from_bytes(raw, "big")
+    # Written back it is the same text: no leading zeros, no signs, no digits of other scripts.
+    return value if len(raw) == 4 and _text4(value) == text else None
+
+
+def _text4(value: int) -> str:
+    return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
 
 
 def _parse6(text: str) -> int | None:
@@ -39,8 +43,7 @@ class Address(Record):
 
     def __str__(self) -> str:
         if self.version == 4:
-            value = self.value
-            return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+            return _text4(self.value)
         import ipaddress
 
         return str(ipaddress.IPv6Address(self.value))

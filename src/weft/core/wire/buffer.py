@@ -8,8 +8,8 @@ to write what does not fit, which is the caller's mistake; what is read is not t
 
 from __future__ import annotations
 
-from struct import Struct
-from struct import error as struct_error
+from _struct import Struct  # ``struct`` is a file to find and read, and is this
+from _struct import error as struct_error  # type: ignore[attr-defined]  # the stubs forgot it
 
 from weft.core.model.errors import WireError
 from weft.core.record import Record

@@ -5,7 +5,7 @@ What the kernel does with them: net/core/rtnetlink.c, drivers/net/veth.c, net/br
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from weft.core.model.errors import WireError
 from weft.core.record import Record

@@ -8,7 +8,7 @@ A dump by ``target_netnsid`` or by table is only heeded on a socket with NETLINK
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from weft.core.model.errors import WireError
 from weft.core.record import Record

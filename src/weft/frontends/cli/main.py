@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from weft.core.model.errors import BadInput, WeftError
@@ -214,10 +214,10 @@ def main(argv: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         # Whoever read us has had enough, as with `weft ps | head -1`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        posix.dup2(posix.open("/dev/null", posix.O_WRONLY), 1)
         return 141
     except Exception as error:
-        if os.environ.get("WEFT_DEBUG"):
+        if b"WEFT_DEBUG" in posix.environ:
             raise
         what = f"internal error: {type(error).__name__}: {error}"
         _fail(
@@ -233,9 +233,9 @@ def _open_standard_streams() -> None:
     """
     if sys.stdin and sys.stdout and sys.stderr:
         return
-    while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
-        os.set_inheritable(fd, True)
-    os.close(fd)
+    while (fd := posix.open("/dev/null", posix.O_RDWR)) < 3:
+        posix.set_inheritable(fd, True)
+    posix.close(fd)
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
@@ -251,4 +251,4 @@ def entry() -> None:
             stream.flush()
         except OSError:
             pass  # of stdout it has been said
-    os._exit(status)
+    posix._exit(status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from weft.core.model.errors import BadInput, NotYet
 from weft.core.model.publish import parse_publish
@@ -45,7 +45,7 @@ def _once(options: dict[str, list[str]], key: str, flat: str = "") -> str:
 
 def _made_up_name() -> str:
     """A name where the user gave none: short, easy to type, not a number."""
-    return "c" + os.urandom(4).hex()
+    return "c" + posix.urandom(4).hex()
 
 
 def request(args: Args) -> RunRequest:
@@ -69,6 +69,8 @@ def request(args: Args) -> RunRequest:
 
 def environment(args: Args) -> tuple[tuple[str, str], ...]:
     """PATH, HOME and TERM of the caller, and what -e gives; ``-e NAME`` passes the caller's on."""
+    import os
+
     env = {"PATH": os.environ.get("PATH", _PATH), "HOME": os.environ.get("HOME", "/root")}
     if "TERM" in os.environ:
         env["TERM"] = os.environ["TERM"]
@@ -83,6 +85,8 @@ def environment(args: Args) -> tuple[tuple[str, str], ...]:
 
 def directory(args: Args) -> str:
     """The working directory: -w, else the caller's."""
+    import os
+
     try:
         wanted = os.path.abspath(args.one("workdir") or os.curdir)
     except FileNotFoundError:
