@@ -6,7 +6,7 @@ import posix
 from fcntl import LOCK_EX, flock
 
 from weft.linux import libc
-from weft.linux.paths import is_there, make_directories
+from weft.linux.paths import is_file, make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def own_proc() -> None:
 
 def bind_read_only(source: str, target: str) -> None:
     """One member must not rewrite names for all: the bind is read-only."""
-    if not is_there(target):
+    if not is_file(target):
         return
     libc.mount(source, target, "none", libc.MS_BIND)
     libc.mount("none", target, "none", libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
