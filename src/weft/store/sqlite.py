@@ -393,7 +393,7 @@ class SqliteStore:
     def namespaces(self) -> list[NamedNs]:
         """All names that weft gave, also removed ones that are not known to be gone, by name."""
         rows = self._all("SELECT id, name, how, inode, handle, removed FROM namespace ORDER BY name, id")
-        return [NamedNs(*row, bool(removed)) for *row, removed in rows]
+        return [NamedNs(i, n, how, ino, handle, bool(gone)) for i, n, how, ino, handle, gone in rows]
 
     def drop_namespace(self, name: str) -> None:
         """Forgets a name."""
