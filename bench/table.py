@@ -17,6 +17,7 @@ QUESTIONS = {
     "detach": ("tmpfs",),
     "thousand": ("tmpfs", "disk"),
     "memory": ("tmpfs",),
+    "enter": ("tmpfs",),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")
 _RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run")
