@@ -7,11 +7,23 @@ from collections.abc import Callable
 from itertools import count
 from statistics import median
 
-from world import ENVIRONMENT, NETWORK, SUBNET, Peer, Row, interleaved, ms, progress, spawn, spread, weft
+from world import (
+    BARE,
+    ENVIRONMENT,
+    NETWORK,
+    SUBNET,
+    Peer,
+    Row,
+    interleaved,
+    ms,
+    progress,
+    spawn,
+    spread,
+    weft,
+)
 
 _ROUNDS = 30
 _BAR = 0.025
-_BARE = ["/usr/bin/python3", "-IS", "-c", "pass"]
 
 
 def measure(kind: str) -> list[Row]:
@@ -34,7 +46,7 @@ def measure(kind: str) -> list[Row]:
     def three() -> float:
         return peer.attach(peer.prepare()).cpu
 
-    actions = {"bare": lambda: spawn(_BARE).cpu, "peer": three}
+    actions = {"bare": lambda: spawn(BARE).cpu, "peer": three}
     actions |= {"none": attach(""), "127": attach("127.0.0.1"), "any": attach("0.0.0.0")}
     found = interleaved(actions, _ROUNDS)
     three_ = f"{spread(found['peer'])}, three processes"

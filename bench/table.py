@@ -20,6 +20,7 @@ QUESTIONS = {
     "names": ("tmpfs",),
     "namespaces": ("tmpfs",),
     "links": ("tmpfs",),
+    "enter": ("tmpfs",),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")
 _RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run")

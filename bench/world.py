@@ -90,6 +90,8 @@ class Spent(NamedTuple):
     cpu: float
 
 
+#: The interpreter alone, as weft's launcher starts it.
+BARE = ["/usr/bin/python3", "-IS", "-c", "pass"]
 _SAID = "/run/said"
 _FILES = [
     *[(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1)],

@@ -49,7 +49,7 @@ with weft.Namespace("red") as red:
     where = ["readlink", "/proc/self/ns/net"]
     got = red.run(where, capture_output=True, text=True, check=True)
     said["run"] = [got.stdout.strip() == f"net:[{red.inode}]", got.args == where]
-    said["input"] = red.run("cat; exit 3", shell=True, input="x", stdout=subprocess.PIPE, text=True).returncode
+    said["input"] = red.run("[ $(cat) = x ] && exit 3", shell=True, input="x", text=True).returncode
     said["check"] = raised(lambda: red.run(["false"], check=True))
     said["timeout"] = raised(lambda: red.run(["sleep", "1000"], timeout=0.1))
     said["missing"] = raised(lambda: red.run(["/no/such"]))
@@ -111,7 +111,8 @@ def enters(ns):
                 wrong.append("not inside")
         if net() != home:
             wrong.append("not home")
-        if i % 50 == 0 and ns.run(["readlink", "/proc/self/ns/net"], capture_output=True, text=True).stdout.strip() != mine:
+        where = ["readlink", "/proc/self/ns/net"]
+        if i % 50 == 0 and ns.run(where, capture_output=True, text=True).stdout.strip() != mine:
             wrong.append("command elsewhere")
         if i % 50 == 0 and ns.call(net) != mine:
             wrong.append("call elsewhere")

@@ -124,7 +124,7 @@ def test_a_process_that_has_ended(host: Host) -> None:
 
 
 def test_a_thread_is_no_process(host: Host) -> None:
-    script = "import threading as t; e = t.Event(); t.Thread(target=e.wait).start(); print(1, flush=True); e.wait()"
+    script = "from threading import *; Timer(1000, print).start(); print(1, flush=True); Event().wait()"
     process = host.popen(["python3", "-c", script])
     assert process.stdout and process.stdout.readline()
     pid = process.inner_pid()
@@ -202,7 +202,8 @@ def test_hostile_files_in_etc_netns(host: Host) -> None:
     host.sh(
         "mkdir -p /etc/netns/blue/d /etc/d; cd /etc/netns/blue; ln -s loop loop; ln -s /nowhere dangling\n"
         "echo mine > d/file; echo theirs > /etc/d/file; echo x > no-such-file-in-etc; ln -s /run f\n"
-        "touch /etc/loop /etc/dangling /etc/f; echo 1 > ..strange; touch /etc/..strange; mkfifo pipe; touch /etc/pipe\n"
+        "touch /etc/loop /etc/dangling /etc/f; echo 1 > ..strange; touch /etc/..strange\n"
+        "mkfifo pipe; touch /etc/pipe\n"
         "echo good > hostname; ln -s ../../../run/elsewhere out; echo out > /run/elsewhere; touch /etc/out"
     )
     script = "cat /etc/d/file /etc/hostname /etc/..strange; [ -p /etc/pipe ] && echo pipe"
@@ -408,7 +409,8 @@ def test_everywhere_at_once_and_whole_lines(host: Host) -> None:
     host.sh("\n".join(f"ip netns add {n}" for n in names))
     host.sh("mkdir /run/meet")
     meet = "mktemp /run/meet/XXXXXX >/dev/null; until [ $(ls /run/meet | wc -l) -ge 16 ]; do :; done"
-    talk = "i=0; while [ $i -lt 200 ]; do printf %0100d $i; echo; printf 'e%0100d\\n' $i >&2; i=$((i+1)); done; printf last"
+    line = "printf %0100d $i; echo; printf 'e%0100d\\n' $i >&2; i=$((i+1))"
+    talk = f"i=0; while [ $i -lt 200 ]; do {line}; done; printf last"
     done = host.weft("ns", "exec", "--all", "--", "sh", "-c", f"{meet}; {talk}", timeout=60)
     whole = {f"{n}: {i:0100}" for n in names for i in range(200)} | {f"{n}: last" for n in names}
     assert sorted(done.stdout.splitlines()) == sorted(whole)

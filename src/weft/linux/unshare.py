@@ -30,7 +30,32 @@ def become(fresh: Fresh, command: Command, say: Callable[[str], None]) -> None:
 
 
 def start(fresh: Fresh, command: Command, say: Callable[[str], None]) -> process.Child:
-    """Starts a child in the namespaces that has made itself ready and waits. It dies with its parent."""
+    """Starts a child in the namespaces that has made itself ready and waits. It dies with its parent.
+
+    A mount namespace can be kept only by one with a lower id (mnt_ns_loop() in fs/namespace.c), and newer
+    kernels hand ids out by the CPU (gen_cookie_next()): then another CPU makes one that can.
+    """
+    for cpus in (os.sched_getaffinity(0), *[{cpu} for cpu in range(os.cpu_count() or 1)]):
+        child = _start(fresh, command, say, cpus)
+        if "mnt" not in dict(fresh.files) or _mount_id(child.pid) > _mount_id(os.getpid()):
+            return child
+        child.cancel()
+    raise Unsupported("the kernel makes no mount namespace that can be kept here", "leave --mnt out")
+
+
+def _mount_id(pid: int) -> int:
+    from fcntl import ioctl
+
+    from weft.core.wire.nsfs import NS_GET_MNTNS_ID
+
+    fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int.from_bytes(ioctl(fd, NS_GET_MNTNS_ID, bytes(8)), "little")
+    finally:
+        os.close(fd)
+
+
+def _start(fresh: Fresh, command: Command, say: Callable[[str], None], cpus: set[int]) -> process.Child:
     owner = os.geteuid(), os.getegid()
 
     def prepare() -> None:
@@ -38,7 +63,15 @@ def start(fresh: Fresh, command: Command, say: Callable[[str], None]) -> process
         enter.settle(command, "", say)
 
     def fork() -> int:
-        return _call(lambda: libc.clone3(_flags(fresh)), fresh)
+        before = os.sched_getaffinity(0)
+        try:
+            os.sched_setaffinity(0, cpus)
+        except OSError:
+            pass  # not one that we may use
+        try:
+            return _call(lambda: libc.clone3(_flags(fresh)), fresh)
+        finally:
+            os.sched_setaffinity(0, before)
 
     child = process.start(prepare, command.argv, enter.environment(command), fork, keep=True)
     child.prepared(command.argv[0])
