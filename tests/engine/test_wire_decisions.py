@@ -12,7 +12,8 @@ from weft.core.model.errors import BadInput, Conflict, KernelError, NotFound, No
 from weft.core.model.link import Space, mark_of, owner_of, plug_alias, switch_alias, wire_alias
 from weft.core.model.names import mark, object_id
 from weft.core.ops.base import Op
-from weft.core.ops.link import BridgeAdd, LinkDel, LinkRemove, VethPairAdd
+from weft.core.ops.link import BridgeAdd, LinkDel
+from weft.core.ops.wire import LinkRemove, VethPairAdd
 from weft.core.wire.rtnetlink import Bridge, Link, Port
 from weft.engine import bridges, links, switch, wire
 

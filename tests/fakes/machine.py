@@ -22,10 +22,11 @@ from weft.core.model.publish import Publish
 from weft.core.model.unshare import Fresh
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsAdd, HostsDel
-from weft.core.ops.link import BridgeAdd, LinkDel, LinkMark, LinkMaster, LinkRemove, VethAdd, VethPairAdd
+from weft.core.ops.link import BridgeAdd, LinkDel, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackDel, LoopbackStart, LoopbackStop
 from weft.core.ops.netns import NetnsAdd, NetnsAttach, NetnsDel, Sysctl
 from weft.core.ops.nft import ElementAdd, ElementDel, TableAdd, TableDel
+from weft.core.ops.wire import LinkMark, LinkMaster, LinkRemove, VethPairAdd
 from weft.core.plan.plan import Plan
 from weft.core.wire.neighbour import Neighbour
 from weft.core.wire.rtnetlink import Bridge, Counters, Link

@@ -6,7 +6,7 @@ from weft.core.model.errors import BadInput, Conflict, NotFound
 from weft.core.model.link import Owner, owner_of
 from weft.core.model.names import mac_text
 from weft.core.model.target import parse_target
-from weft.core.ops.link import LinkRemove
+from weft.core.ops.wire import LinkRemove
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
 from weft.engine.target import place

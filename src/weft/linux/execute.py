@@ -18,7 +18,7 @@ from weft.core.ops import file as f
 from weft.core.ops import netns as n
 from weft.core.ops.address import AddressAdd
 from weft.core.ops.base import Names
-from weft.core.ops.link import BridgeAdd, LinkDel, LinkRemove
+from weft.core.ops.link import BridgeAdd, LinkDel
 from weft.core.plan.plan import Plan
 from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
@@ -392,6 +392,8 @@ def _owner(index: int, counts: Sequence[int]) -> int:
 
 def explain(op: Op, error: Refusal) -> WeftError:
     """A refusal in the reader's words: what failed, on which object, what to do."""
+    from weft.core.ops.wire import LinkRemove
+
     said = f"cannot {op.describe()}: {error}"
     number = error.errno
     if number == errno.EXFULL:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import posix
-from fcntl import LOCK_EX, flock
 
 from weft.linux import libc
-from weft.linux.paths import is_file, make_directories
+from weft.linux.paths import is_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,20 +77,3 @@ def bind_etc(name: str, say: Callable[[str], None]) -> None:
         except OSError as error:
             why = posix.strerror(error.errno or 0)
             say(f"warning: {where}/{entry} is not bound over /etc/{entry}: {why}")
-
-
-def mount_point(path: str, propagation: int) -> None:
-    """Makes a directory a mount point of its own with this propagation, safely against another process."""
-    make_directories(path, 0o755)
-    fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    try:
-        flock(fd, LOCK_EX)
-        try:
-            libc.mount("", path, "none", propagation | libc.MS_REC)
-        except OSError as error:
-            if error.errno != 22:  # EINVAL: no mount point yet
-                raise
-            libc.mount(path, path, "none", libc.MS_BIND | libc.MS_REC)
-            libc.mount("", path, "none", propagation | libc.MS_REC)
-    finally:
-        posix.close(fd)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import posix
+from fcntl import LOCK_EX, flock
 
 from weft.core.model.errors import BadInput, NotFound, NotPermitted, Unsupported
-from weft.linux import libc, mounts
+from weft.linux import libc
 from weft.linux.paths import make_directories
 
 TYPE_CHECKING = False
@@ -25,13 +26,30 @@ def path(name: str) -> str:
     return name if name.startswith("/") else f"{NETNS_DIR}/{name}"
 
 
+def mount_point(path: str, propagation: int) -> None:
+    """Makes a directory a mount point of its own with this propagation, safely against another process."""
+    make_directories(path, 0o755)
+    fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    try:
+        flock(fd, LOCK_EX)
+        try:
+            libc.mount("", path, "none", propagation | libc.MS_REC)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # no mount point yet
+                raise
+            libc.mount(path, path, "none", libc.MS_BIND | libc.MS_REC)
+            libc.mount("", path, "none", propagation | libc.MS_REC)
+    finally:
+        posix.close(fd)
+
+
 def prepare() -> None:
     """Makes /run/netns a shared mount point, as ``ip netns add`` does, safely against another process.
 
     Shared, so that a deletion reaches every mount namespace that copied the mounts; without it
     a container's copy would keep the namespace alive.
     """
-    mounts.mount_point(NETNS_DIR, libc.MS_SHARED)
+    mount_point(NETNS_DIR, libc.MS_SHARED)
 
 
 def add(name: str, home: int, first: Callable[[], T]) -> T:
@@ -155,7 +173,7 @@ def keep(where: str, source: str) -> None:
     """Binds a namespace of any type at ``.../NAME/TYPE``; the directory above is made a private mount, as
     only there a mount namespace can be bound."""
     folder = where.rpartition("/")[0]
-    mounts.mount_point(folder.rpartition("/")[0], libc.MS_PRIVATE)
+    mount_point(folder.rpartition("/")[0], libc.MS_PRIVATE)
     make_directories(folder, 0o700)
     attach(where, source)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from weft.core.model.address import Address, parse_address, parse_subnet
 from weft.core.model.errors import Conflict, NotFound, StoreError
-from weft.core.model.namespace import NamedNs
 from weft.core.model.network import Endpoint, Network, Pool, Sandbox
 from weft.core.model.publish import Publish
 from weft.core.model.state import Entry, State
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
     from typing import Any
+
+    from weft.core.model.namespace import NamedNs
 
 SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -396,6 +397,8 @@ class SqliteStore:
 
     def namespaces(self) -> list[NamedNs]:
         """All names that weft gave, also removed ones that are not known to be gone, by name."""
+        from weft.core.model.namespace import NamedNs
+
         rows = self._all("SELECT id, name, how, inode, handle, removed FROM namespace ORDER BY name, id")
         return [
             NamedNs(id, name, how, inode, handle, bool(gone)) for id, name, how, inode, handle, gone in rows

@@ -11,7 +11,7 @@ from weft.core.firewall.tables import tables
 from weft.core.model.address import Address, Subnet
 from weft.core.model.network import Endpoint, Network, Pool
 from weft.core.model.publish import Publish
-from weft.core.ops import address, file, link, loopback, netns, nft, route, rule
+from weft.core.ops import address, file, link, loopback, netns, nft, route, rule, wire
 from weft.core.ops.base import Op
 from weft.core.plan.plan import Plan
 
@@ -90,14 +90,14 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     link.BridgeAdd: st.builds(
         link.BridgeAdd, IFNAMES, MACS, st.integers(68, 65535), MARKS, PRINTABLE, st.booleans(), PLACES
     ),
-    link.VethPairAdd: st.builds(
-        link.VethPairAdd,
+    wire.VethPairAdd: st.builds(
+        wire.VethPairAdd,
         *(IFNAMES, MACS, IFNAMES, MACS, FAR, MARKS, PRINTABLE, PLACES),
         st.just("") | IFNAMES,
     ),
-    link.LinkMark: st.builds(link.LinkMark, IFNAMES, MARKS, PRINTABLE, PLACES),
-    link.LinkMaster: st.builds(link.LinkMaster, IFNAMES, IFNAMES, PLACES),
-    link.LinkRemove: st.builds(link.LinkRemove, HOSTILE, PLACES),
+    wire.LinkMark: st.builds(wire.LinkMark, IFNAMES, MARKS, PRINTABLE, PLACES),
+    wire.LinkMaster: st.builds(wire.LinkMaster, IFNAMES, IFNAMES, PLACES),
+    wire.LinkRemove: st.builds(wire.LinkRemove, HOSTILE, PLACES),
     link.VethAdd: st.builds(
         link.VethAdd,
         IFNAMES,

@@ -10,7 +10,8 @@ from weft.core.model.link import plug_alias, switch_alias, wire_alias
 from weft.core.model.names import mac_of, mark, object_id
 from weft.core.model.namespace import Place
 from weft.core.ops.address import AddressAdd
-from weft.core.ops.link import BridgeAdd, LinkMark, LinkMaster, LinkUp, VethPairAdd
+from weft.core.ops.link import BridgeAdd, LinkUp
+from weft.core.ops.wire import LinkMark, LinkMaster, VethPairAdd
 from weft.core.record import Record
 
 TYPE_CHECKING = False
