@@ -50,6 +50,14 @@ def find(
     return (*_facts(notes, given), *strangers, *stale)
 
 
+def elsewhere(known: Iterable[int]) -> list[tuple[int, str]]:
+    """Inode and path of the network namespaces to which a mount or an open file leads, but for known ones."""
+    notes, seen = Notes(("net",)), frozenset(known)
+    pids = holders.processes(notes)
+    holders.files(notes, pids, nsmounts.mounts(notes, pids))
+    return [(note.inode, note.ways[0]) for note in notes if note.inode not in seen and note.ways]
+
+
 def _collect(notes: Notes, removed: Sequence[tuple[str, bytes]], kept: str) -> list[NsFact]:
     """Asks all sources; the stale names."""
     pids = holders.processes(notes)

@@ -10,6 +10,7 @@ from weft.core.model.link import Space
 from weft.core.wire import neighbour as nb
 from weft.core.wire import rtnetlink as rt
 from weft.linux import netns, nsfs
+from weft.linux.find import elsewhere
 from weft.linux.netlink import NETLINK_ROUTE, Netlink, Notices, Refusal
 from weft.linux.scratch import Scratch
 
@@ -29,7 +30,8 @@ _STRANGER = Space(0)
 
 
 def namespaces() -> list[Space]:
-    """The network namespaces that a name or a process leads to: the caller's own first, the named by name."""
+    """The network namespaces that can be opened: the caller's own, the named by name, those with processes,
+    those that only a mount elsewhere or an open file holds."""
     home = os.stat(netns.HERE).st_ino
     device = os.stat(netns.HERE).st_dev
     names: dict[int, list[str]] = {}
@@ -42,7 +44,8 @@ def namespaces() -> list[Space]:
             names.setdefault(found.st_ino, []).append(name)
     pids = _processes()
     order = [home, *[i for i in names if i != home], *[i for i in pids if i != home and i not in names]]
-    return [_space(inode, names.get(inode, []), pids.get(inode, 0), inode == home) for inode in order]
+    found = [_space(inode, names.get(inode, []), pids.get(inode, 0), inode == home) for inode in order]
+    return found + [Space(inode, (), 0, path) for inode, path in elsewhere(order)]
 
 
 def _space(inode: int, names: list[str], pid: int, here: bool) -> Space:
