@@ -61,6 +61,14 @@ def test_an_edited_source_is_seen_at_once(tree: Path) -> None:
     assert loaded(tree) == ["True", "_Loaded", changed]
 
 
+def test_a_changed_list_is_heeded(tree: Path) -> None:
+    loaded(tree)
+    path = tree / "weft/hot.py"
+    path.write_text(path.read_text() + "# changed\n")
+    assert loaded(tree) == ["False", "general", SAID]
+    assert loaded(tree) == ["True", "_Loaded", SAID]
+
+
 @pytest.mark.parametrize("keep", [0, 5, 11, 40, 5000, -1])
 def test_a_damaged_file_is_written_anew(tree: Path, keep: int) -> None:
     loaded(tree)

@@ -32,6 +32,8 @@ _Spec = type(sys.__spec__)
 #: The first bytes of byte code that this interpreter reads; then no flags: checked by time and size.
 _HEAD = __import__("_frozen_importlib_external").MAGIC_NUMBER + bytes(4)
 _LARGEST = 1 << 24
+#: A file is as old as the list by which it was put together.
+_LIST = "weft.hot"
 #: So few objects are garbage in cycles that looking for them costs a command more than they do.
 _GC_THRESHOLD = 100_000
 
@@ -121,7 +123,7 @@ def preload(root: str, command: str) -> bool:
         codes: tuple[CodeType, ...] = loads(memoryview(data)[split:])
     except (EOFError, ValueError, TypeError):
         return False  # damaged: it is written anew
-    for stamp, code in zip(stamps, codes, strict=True):
+    for stamp, code in zip(stamps, codes, strict=False):  # the list itself comes last, and has no code
         if stamp[0] not in sys.modules:
             _execute(root, stamp, code)
     return True
@@ -143,12 +145,12 @@ def keep(root: str, command: str, names: Sequence[str]) -> None:
     path = _hot_file(root, command)
     part = f"{path}.{_posix.getpid()}"
     try:
-        pieces = [_piece(root, name) for name in names]
+        pieces = [_piece(root, name) for name in (*names, _LIST)]
         found = [p for p in pieces if p is not None]
         if len(found) < len(pieces):
             return
         head = dumps(tuple([stamp for stamp, _ in found]))
-        data = _HEAD + _word(len(head)) + head + dumps(tuple([code for _, code in found]))
+        data = _HEAD + _word(len(head)) + head + dumps(tuple([code for _, code in found[:-1]]))
         _write(part, data)
         _posix.rename(part, path)
     except OSError:

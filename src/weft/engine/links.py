@@ -100,7 +100,8 @@ class Atlas:
         for name in space.names:
             if self._work.store.has_container(name):
                 return name, name
-        return space.names[0] if space.names else str(space.pid), space.container
+        pid = str(space.pid) if space.pid else f"net:[{space.inode}]"
+        return space.names[0] if space.names else pid, space.container
 
     def other(self, seen: Seen) -> Seen | None:
         """The other end of a pair, or the device below; None when there is none, or it cannot be read."""

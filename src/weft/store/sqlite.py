@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from weft.core.model.namespace import NamedNs
 
 SCHEMA_VERSION = 2
+#: Seconds to wait for another process's transaction.
+_TIMEOUT = 30.0
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE network (
@@ -105,7 +107,7 @@ class SqliteStore:
     def __init__(self, path: str, root: str) -> None:
         self.root = root
         try:
-            self._db = sqlite.connect(path, timeout=30.0, isolation_level=None, cached_statements=64)
+            self._db = sqlite.connect(path, timeout=_TIMEOUT, isolation_level=None, cached_statements=64)
             self._open()
         except sqlite.Error as error:
             raise StoreError(
@@ -126,11 +128,25 @@ class SqliteStore:
             )
 
     def _create(self) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._to_wal()
         with self.write():
             if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
                 self._run(_SCHEMA)
                 self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def _to_wal(self) -> None:
+        """Who finds another process at the same gets SQLITE_BUSY at once here, whatever the timeout is."""
+        from time import monotonic, sleep
+
+        deadline = monotonic() + _TIMEOUT
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite.OperationalError as error:
+                if "locked" not in str(error) or monotonic() > deadline:
+                    raise
+            sleep(0.002)  # nothing tells when the other is done
 
     def _migrate(self) -> None:
         with self.write():
