@@ -44,8 +44,8 @@ def namespaces() -> list[Space]:
             names.setdefault(found.st_ino, []).append(name)
     pids = _processes()
     order = [home, *[i for i in names if i != home], *[i for i in pids if i != home and i not in names]]
-    found = [_space(inode, names.get(inode, []), pids.get(inode, 0), inode == home) for inode in order]
-    return found + [Space(inode, (), 0, path) for inode, path in elsewhere(order)]
+    spaces = [_space(inode, names.get(inode, []), pids.get(inode, 0), inode == home) for inode in order]
+    return spaces + [Space(inode, (), 0, path) for inode, path in elsewhere(order)]
 
 
 def _space(inode: int, names: list[str], pid: int, here: bool) -> Space:
