@@ -227,7 +227,7 @@ def test_why_it_could_not_start(host: Host) -> None:
         (launch("/run/plain"), CommandNotExecutable, "Permission denied"),
         (launch("/run"), CommandNotExecutable, "Permission denied"),
         (launch("true", cwd="/nowhere"), KernelError, "/nowhere"),
-        (launch("true", name="gone"), KernelError, "no network namespace gone"),
+        (launch("true", name="gone"), NotFound, "no network namespace gone"),
         (launch("true")._replace(hosts="/nowhere"), KernelError, "mount"),
         (launch("true", log="/nowhere/log"), KernelError, "/nowhere/log"),
     )

@@ -206,8 +206,13 @@ class Hands:
 
     def _attempt(self, kind: str, group: Sequence[Op]) -> list[tuple[Op, Refusal]]:
         if kind == "rtnl":
-            errors = self.route_in(group[0].netns).attempt(self._messages(group))
-            return [(group[_owner(e.index, self._counts)], e) for e in errors]
+            link = self.route_in(group[0].netns)
+            answers = link.attempt(self._messages(group))
+            refusals = [(group[_owner(e.index, self._counts)], e) for e in answers]
+            for op, error in refusals:
+                if error.errno in _GONE and isinstance(op, LinkDel) and op.mac:
+                    _delete_unmarked(link, op)
+            return refusals
         # One element that is not there refuses the whole transaction: the rest goes again without it.
         found: list[tuple[Op, Refusal]] = []
         rest = list(group)
@@ -357,6 +362,16 @@ class Hands:
             self.proxy.stop()
         else:
             self.proxy.remove([(op.proto, op.address, op.port) for op in dels])
+
+
+def _delete_unmarked(link: Netlink, op: LinkDel) -> None:
+    """Deletes what was born and never marked."""
+    try:
+        found = rt.get_link(link.ask(rt.get_link_request(name=op.ifname)))
+    except Refusal:
+        return
+    if found.mac == bytes.fromhex(op.mac.replace(":", "")) and not found.altnames:
+        link.attempt([rt.del_link(ifindex=found.ifindex)])
 
 
 def _mapping(op: LoopbackAdd) -> tuple[str, str, int, str, int]:

@@ -112,7 +112,7 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         PRINTABLE,
     ),
     link.LinkUp: st.builds(link.LinkUp, IFNAMES, PLACES),
-    link.LinkDel: st.builds(link.LinkDel, IFNAMES, MARKS, PLACES),
+    link.LinkDel: st.builds(link.LinkDel, IFNAMES, MARKS, PLACES, st.just("") | MACS),
     link.LinkGroupDel: st.builds(link.LinkGroupDel, NUMBERS),
     loopback.LoopbackStart: st.builds(loopback.LoopbackStart, PORTS),
     loopback.LoopbackStop: st.just(loopback.LoopbackStop()),

@@ -53,7 +53,7 @@ class BridgeAdd(Op):
         )
 
     def undo(self) -> Op:
-        return LinkDel(self.ifname, self.mark, self.netns)
+        return LinkDel(self.ifname, self.mark, self.netns, self.mac)
 
 
 class VethAdd(Op):
@@ -121,7 +121,7 @@ class VethAdd(Op):
         return rt.new_link(link), rt.add_altname(self.ifname, self.mark), rt.set_link(port)
 
     def undo(self) -> Op:
-        return LinkDel(self.ifname, self.mark)
+        return LinkDel(self.ifname, self.mark, mac=self.mac)
 
 
 class LinkUp(Op):
@@ -145,11 +145,16 @@ class LinkUp(Op):
 
 
 class LinkDel(Op):
-    """Deletes a link by its mark, so that a foreign link of the same name is never touched."""
+    """Deletes a link by its mark, so that a foreign link of the same name is never touched.
+
+    ``mac`` is what it had from birth: whoever was killed between a link's birth and its mark left one without
+    any altname, which is known by that.
+    """
 
     ifname: str
     mark: str
     netns: str = ""
+    mac: str = ""
     kind = "rtnl"
 
     def describe(self) -> str:

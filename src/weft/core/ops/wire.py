@@ -75,7 +75,7 @@ class VethPairAdd(Op):
         )
 
     def undo(self) -> Op:
-        return LinkDel(self.ifname, self.mark, self.netns)
+        return LinkDel(self.ifname, self.mark, self.netns, self.mac)
 
 
 class LinkMark(Op):
