@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Self, dataclass_transform
 else:
 
-    def dataclass_transform(**_: object):
+    def dataclass_transform(**_: object) -> object:
         return lambda cls: cls
 
 
@@ -66,7 +66,7 @@ class Record(_Base, metaclass=_RecordType):
 
     if not TYPE_CHECKING:
 
-        def __new__(cls, *args, **kwargs):
+        def __new__(cls, *args: object, **kwargs: object) -> Record:
             given, row = len(args), cls._row
             if kwargs or given != len(row):
                 values = [*args, *row[given:]]
