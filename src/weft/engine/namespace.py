@@ -57,10 +57,13 @@ def adopt(work: Work, name: str, target: str) -> None:
         check_new(work, (name,))
         if wanted.kind == "host":
             raise BadInput("the host's own namespace needs no name", "write `host` where a TARGET is wanted")
-        found = place(work, wanted)
-        source = found.netns if found.netns.startswith("/") else f"/run/netns/{found.netns}"
-        work.machine.pin(source)
-        make(work, (name,), Plan((NetnsAttach(name, source),)), "adopted")
+        try:
+            found = place(work, wanted)
+            source = found.netns if found.netns.startswith("/") else f"/run/netns/{found.netns}"
+            work.machine.pin(source)
+            make(work, (name,), Plan((NetnsAttach(name, source),)), "adopted")
+        finally:
+            work.machine.unpin()
 
 
 def make(work: Work, names: Sequence[str], plan: Plan, how: str) -> None:
