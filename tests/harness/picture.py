@@ -70,6 +70,8 @@ def in_motion(links: list[dict[str, Any]]) -> bool:
             return True
         if "NO-CARRIER" in flags and state in ("UP", "UNKNOWN"):
             return True
+        if not carrier and state == "UP":  # not even NO-CARRIER: the kernel says that a second later too
+            return True
         if carrier and any(a.get("tentative") and not made_by_kernel(a["local"]) for a in link["addr_info"]):
             return True
     return False

@@ -5,6 +5,7 @@ What weft says is compared with what the kernel has, container by container, by 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 
 from harness import REPO, Host, Process, Snapshot, differences, settle, snapshot
+from harness.host import PYTHON
+from scenarios.life import running
 
 WEFT = str(REPO / "weft")
 MANY = 40
@@ -24,14 +27,15 @@ MANY = 40
 def machine() -> Iterator[Host]:
     with Host() as made:
         made.weft("net", "create", "blue", "--subnet", "192.168.10.0/24")
-        made.weft("run", "--name", "warm", "--network", "blue", "-d", "-p", "8080:80", "--", "sleep", "1000")
-        made.weft("rm", "-f", "warm")
+        made.weft("run", "--rm", "--network", "blue", "-p", "8080:80", "--", "true")
         yield made
 
 
 def picture(host: Host) -> Snapshot:
-    """Once the last containers' cables have gone: a link is out of the list before its bridge knows."""
+    """Once the last containers' cables have gone (a link is out of the list before its bridge knows), and
+    no monitor is still about to say what it has seen."""
     assert settle(host, lambda: "LOWER_UP" not in host.ip("-br", "link", "show", "type", "bridge"))
+    assert settle(host, lambda: not mending(host))
     return snapshot(host)
 
 
@@ -93,8 +97,7 @@ def agreed(host: Host) -> list[dict[str, Any]]:
     assert {name: _identity(found) for name, found in zip(names, inside, strict=True)} == {
         name: (net["mac"], *net["addresses"]) for name, net in nets.items()
     }
-    ports = {link["ifname"] for link in json.loads(host.ip("-j", "link", "show", "type", "veth"))}
-    assert ports == {net["host_ifname"] for net in nets.values()}
+    assert settle(host, lambda: ports(host) == {net["host_ifname"] for net in nets.values()})
     leases = {(n["host_ifname"], n["mac"], n["addresses"][0].split("/")[0]) for n in nets.values()}
     assert {tuple(item["concat"]) for item in elements(host, "bridge", "lease4")} == leases
     lines = host.read("/run/weft/hosts/blue").splitlines()
@@ -108,6 +111,11 @@ def agreed(host: Host) -> list[dict[str, Any]]:
     )
     _ports(host, rows)
     return rows
+
+
+def ports(host: Host) -> set[str]:
+    """The host's ends of cables; those of containers that have gone go a moment later."""
+    return {link["ifname"] for link in json.loads(host.ip("-j", "link", "show", "type", "veth"))}
 
 
 def _identity(link: dict[str, Any]) -> tuple[str, str]:
@@ -166,13 +174,13 @@ def test_forty_runs_at_once(machine: Host) -> None:
     assert sorted(stdout.strip() for _, stdout, _ in found) == sorted(row["id"] for row in rows)
     addresses = {row["networks"]["blue"]["addresses"][0] for row in rows}
     macs = {row["networks"]["blue"]["mac"] for row in rows}
-    ports = {(p["proto"], p["host_port"]) for row in rows for p in row["publish"]}
-    assert (len(rows), len(addresses), len(macs), len(ports)) == (MANY, MANY, MANY, 3 * MANY // 4)
+    published = {(p["proto"], p["host_port"]) for row in rows for p in row["publish"]}
+    assert (len(rows), len(addresses), len(macs), len(published)) == (MANY, MANY, MANY, 3 * MANY // 4)
     assert {row["state"] for row in rows} == {"running"}
     assert sum(row["pid"] is not None for row in rows) == len(range(0, MANY, 3))
     assert machine.pings(rows[0]["networks"]["blue"]["addresses"][0].split("/")[0], netns=rows[-1]["name"])
     remove_all(machine)
-    assert differences(machine, before) == []
+    assert differences(machine, before, 10) == []
 
 
 def test_some_of_forty_are_killed(machine: Host) -> None:
@@ -199,14 +207,12 @@ def test_some_of_forty_are_killed(machine: Host) -> None:
     assert {f"c{number}" for number in range(MANY) if number not in killed} <= names
     assert machine.weft("ps").stderr == ""
     remove_all(machine)
-    assert differences(machine, before) == []
+    assert differences(machine, before, 10) == []
 
 
 def mending(host: Host) -> bool:
     """Whether this command had something to mend, or a monitor still asks whether its container counts."""
-    said_now = host.weft("ps", "-a").stderr
-    dying = len(json.loads(host.ip("-j", "link", "show", "type", "veth"))) != len(host.weft_json("ps", "-a"))
-    return bool(said_now) or dying or "weft finished" in host.run(["ps", "-eo", "args"]).stdout
+    return bool(host.weft("ps", "-a").stderr) or "weft finished" in host.run(["ps", "-eo", "args"]).stdout
 
 
 def test_twenty_removals_at_once(machine: Host) -> None:
@@ -215,7 +221,7 @@ def test_twenty_removals_at_once(machine: Host) -> None:
     found = at_once(machine, [("rm", "-f", f"c{number}") for number in range(20)])
     assert said(found) == {0: 20}, found
     assert [stdout for _, stdout, _ in found] == [f"c{number}\n" for number in range(20)]
-    assert differences(machine, before) == []
+    assert differences(machine, before, 10) == []
 
 
 def test_twenty_removals_of_one(machine: Host) -> None:
@@ -237,7 +243,7 @@ def test_runs_and_removals_mixed(machine: Host) -> None:
     assert settle(machine, lambda: not mending(machine))
     agreed(machine)
     remove_all(machine)
-    assert differences(machine, before) == []
+    assert differences(machine, before, 10) == []
 
 
 @pytest.mark.parametrize(
@@ -285,3 +291,63 @@ def test_the_default_network_is_made_once(host: Host) -> None:
     (net,) = host.weft_json("net", "ls")
     assert net["name"] == "default"
     assert sorted(e["container"] for e in net["endpoints"]) == [f"c{number}" for number in range(8)]
+
+
+#: weft which halts where a start is halfway, until somebody says go: ``python -c HALTED MOMENT WORDS...``.
+HALTED = f"""
+import os, sys
+sys.path.insert(0, {str(REPO / "src")!r})
+os.environ["WEFT_PROGRAM"] = {WEFT!r}
+from weft.engine import container
+from weft.frontends.cli.main import main
+from weft.linux import process
+from weft.services import monitor
+from weft.wiring import LinuxMachine
+
+def halting(holder, name):
+    real = getattr(holder, name)
+    def call(*args):
+        open("/run/halted", "w").close()
+        open("/run/go").close()
+        return real(*args)
+    setattr(holder, name, call)
+
+places = {{
+    "before it is announced": (LinuxMachine, "wait_port"),
+    "before it may run": (monitor.Monitored if "-d" in sys.argv else process.Child, "go"),
+    "before it is on record": (container, "settle"),
+}}
+halting(*places[sys.argv[1]])
+sys.exit(main(sys.argv[2:]))
+"""
+MOMENTS = ("before it is announced", "before it may run", "before it is on record")
+CASES = [*itertools.product(MOMENTS, ((), ("-d",)), (True,)), (MOMENTS[0], ("-d",), False)]
+
+
+def halted(host: Host, moment: str, *words: str) -> Process:
+    host.sh("rm -f /run/halted /run/go; mkfifo /run/go")
+    process = host.popen([*PYTHON, "-c", HALTED, moment, *words])
+    assert settle(host, lambda: host.path("/run/halted").exists())
+    return process
+
+
+@pytest.mark.parametrize(("moment", "flags", "again"), CASES)
+def test_removed_while_it_starts(machine: Host, moment: str, flags: tuple[str, ...], again: bool) -> None:
+    """The starter says so and takes nothing away from whoever has the name by then."""
+    before = picture(machine)
+    words = ("run", *flags, "--name", "c", "--network", "blue", "-p", "9000:80", "--", "sleep", "1000")
+    starter = halted(machine, moment, *words)
+    machine.weft("rm", "-f", "c")
+    if again:
+        machine.weft("run", "-d", "--name", "c", "--network", "blue", "-p", "9000:80", "--", "sleep", "1001")
+    machine.sh(": > /run/go")
+    status, stdout, stderr = outcome(starter)
+    machine.processes.remove(starter)
+    assert (status, stdout) == (4, "")
+    assert stderr.splitlines()[0] == "weft: error: container c was removed while it started"
+    assert settle(machine, lambda: not running(machine, "sleep 1000"))
+    rows = agreed(machine)
+    assert [(row["state"], row["command"]) for row in rows] == [("running", ["sleep", "1001"])] * again
+    assert len(running(machine, "sleep 1001")) == again
+    remove_all(machine)
+    assert differences(machine, before, 10) == []

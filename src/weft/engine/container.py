@@ -310,8 +310,17 @@ def _store(work: Work, found: Attached) -> None:
 
 
 def settle(work: Work, found: Attached, state: State) -> None:
-    """The container stands: strikes the journal entry out and stores its state."""
-    work.settle(found.entry, lambda: work.store.set_state(found.sandbox.name, state))
+    """The container stands: strikes the journal entry out and stores its state.
+
+    Conflict when somebody has removed it meanwhile.
+    """
+    if not work.settle(found.entry, lambda: work.store.set_state(found.sandbox.name, state)):
+        raise removed(found)
+
+
+def removed(found: Attached) -> Conflict:
+    """Why a container is not there, though all went well: nobody keeps the lock while a command starts."""
+    return Conflict(f"container {found.sandbox.name} was removed while it started")
 
 
 def create(work: Work, request: RunRequest) -> Attached:

@@ -59,7 +59,10 @@ def _start(work: Work, found: Attached, launch: Launch) -> Process:
         child = work.machine.start(launch)
         if not work.machine.wait_port(found.endpoint.host_ifname):
             work.say(f"warning: the bridge port {found.endpoint.host_ifname} does not forward after 5 s")
-        work.machine.announce(found.endpoint)
+        with work.machine.lock():  # for a moment this program is inside, where a removal kills everybody
+            if not work.holds(found.entry):
+                raise container.removed(found)
+            work.machine.announce(found.endpoint)
         child.go(launch.argv[0])
         state = State(
             "running", child.pid, child.started, watcher=child.watcher, watcher_started=child.watcher_started
@@ -70,8 +73,10 @@ def _start(work: Work, found: Attached, launch: Launch) -> Process:
         if child is not None:
             child.cancel()
         with work.machine.lock():
-            work.undo(found.entry, "container", found.sandbox.name, found.plan)
+            there = work.undo(found.entry, "container", found.sandbox.name, found.plan)
             if found.first:
                 drop_default(work)
+        if not there:
+            raise container.removed(found) from None
         raise
     return child

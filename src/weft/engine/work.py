@@ -82,12 +82,23 @@ class Work:
 
         Whoever is inside is killed, unless it is known that nobody is (``populated``).
         """
-        entry = self._begin(verb, subject, plan, plan, wish, forward=True)
+
+        def wishes() -> None:
+            self._supersede(frozenset(members(verb, subject)))
+            wish()
+
+        entry = self._begin(verb, subject, plan, plan, wishes, forward=True)
         self._take_away(verb, subject, plan, populated)
         if self.step is not None:
             for op in plan.ops:
                 self.step(op)
         self.abandon(entry, verb, subject)
+
+    def _supersede(self, names: frozenset[str]) -> None:
+        """Whoever is still making one of these containers has no say in it any more: see ``undo``."""
+        for entry in self.store.journal():
+            if not names.isdisjoint(members(entry.verb, entry.subject)):
+                self.store.end(entry.id)
 
     def _begin(
         self, verb: str, subject: str, plan: Plan, undo: Plan, wish: Callable[[], None], forward: bool
@@ -98,13 +109,17 @@ class Work:
             self.machine.take_entry(entry)
         return entry
 
-    def settle(self, entry: int, last: Callable[[], None] | None = None) -> None:
-        """What was made stays: strikes the entry out, with a last change of the wishes."""
+    def settle(self, entry: int, last: Callable[[], None] | None = None) -> bool:
+        """What was made stays: strikes the entry out, with a last change of the wishes.
+
+        False when somebody has removed it since the lock was let go.
+        """
         with self.store.write():
-            if last is not None:
+            there = self.store.end(entry)
+            if there and last is not None:
                 last()
-            self.store.end(entry)
         self.machine.release_entry(entry)
+        return there
 
     def abandon(self, entry: int, verb: str, subject: str) -> None:
         """Strikes an entry out together with the wish it was about."""
@@ -113,11 +128,22 @@ class Work:
             self.store.end(entry)
         self.machine.release_entry(entry)
 
-    def undo(self, entry: int, verb: str, subject: str, plan: Plan) -> None:
-        """Takes back what ``make`` made, when a later step failed."""
+    def undo(self, entry: int, verb: str, subject: str, plan: Plan) -> bool:
+        """Takes back what ``make`` made, when a later step failed.
+
+        False when somebody has removed it meanwhile: what has its name by now is another's.
+        """
+        if not self.holds(entry):
+            self.machine.release_entry(entry)
+            return False
         self._take_away(verb, subject, plan.undo())
         self.abandon(entry, verb, subject)
         self._mend_proxy()
+        return True
+
+    def holds(self, entry: int) -> bool:
+        """Whether an entry is open: nobody has removed what it is about."""
+        return any(e.id == entry for e in self.store.journal())
 
     def recover(self) -> None:
         """Ends what crashed commands left. Called with the lock held, by every command."""
@@ -127,7 +153,7 @@ class Work:
         self._mend_proxy()
 
     def _end(self, entry: Entry) -> None:
-        if not any(e.id == entry.id for e in self.store.journal()):
+        if not self.holds(entry.id):
             # Its writer settled it after we had read of it, and only then let go of its lock.
             self.machine.release_entry(entry.id)
             return

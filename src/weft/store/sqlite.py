@@ -443,9 +443,9 @@ class SqliteStore:
         )
         return int(cursor.lastrowid or 0)
 
-    def end(self, entry: int) -> None:
-        """Strikes a journal entry out."""
-        self._db.execute("DELETE FROM journal WHERE id=?", (entry,))
+    def end(self, entry: int) -> bool:
+        """Strikes a journal entry out; whether it was there."""
+        return bool(self._db.execute("DELETE FROM journal WHERE id=?", (entry,)).rowcount)
 
     def journal(self) -> list[Entry]:
         """All journal entries, newest first: the order in which they are taken back."""
