@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -137,7 +138,7 @@ def test_comments_do_not_pile_up(host: Host) -> None:
 @inside
 def test_closing_gaps_is_safe_against_a_death_anywhere(host: Host) -> None:
     """After each of its writes: everybody is there, and the next removal makes it good."""
-    pwrite, members = os.pwrite, range(0, 40)
+    pwrite, members = posix.pwrite, range(0, 40)
 
     class Killed(BaseException):
         pass
@@ -158,13 +159,13 @@ def test_closing_gaps_is_safe_against_a_death_anywhere(host: Host) -> None:
                 raise Killed
             return pwrite(*arguments)  # type: ignore[arg-type]
 
-        os.pwrite = mortal  # type: ignore[assignment]
+        posix.pwrite = mortal  # type: ignore[assignment]
         try:
             files.remove_hosts(HOSTS, (address(39),))
         except Killed:
             return True
         finally:
-            os.pwrite = pwrite
+            posix.pwrite = pwrite
         return False
 
     wanted = [*standing(HOSTS_HEAD), *[line(number) for number in members[:-1]], line(399)]

@@ -40,7 +40,7 @@ def test_a_monitor_is_killed(one: Host, who: str) -> None:
     assert settle(one, lambda: bool(running(one, "sleep 4712")))
     pid = inspect(one)["pid"]
     victims = [monitor_of(one, pid)] + ([pid] if who == "both" else [])
-    one.sh(f"kill -9 {' '.join(map(str, victims))}")
+    one.sh(f"kill -9 {' '.join(map(str, victims))} || true")  # the second may have gone with the first
     assert settle(one, lambda: not running(one, "sleep 4711"))
     assert running(one, "sleep 4712")
     said = one.weft("ps", "-a")
@@ -58,7 +58,7 @@ def test_a_foreground_weft_is_killed(one: Host, who: str) -> None:
     assert heard(process) == ""
     assert settle(one, lambda: inspect(one)["state"] == "running")
     victims = [process.inner_pid()] + ([inspect(one)["pid"]] if who == "both" else [])
-    one.sh(f"kill -9 {' '.join(map(str, victims))}")
+    one.sh(f"kill -9 {' '.join(map(str, victims))} || true")  # the second may have gone with the first
     process.wait()
     process.end()
     assert settle(one, lambda: not running(one, "sleep 4711"))
