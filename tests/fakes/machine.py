@@ -26,7 +26,7 @@ from weft.core.ops.link import BridgeAdd, LinkDel, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackDel, LoopbackStart, LoopbackStop
 from weft.core.ops.netns import NetnsAdd, NetnsAttach, NetnsDel, Sysctl
 from weft.core.ops.nft import ElementAdd, ElementDel, TableAdd, TableDel
-from weft.core.ops.wire import LinkMark, LinkMaster, LinkRemove, VethPairAdd
+from weft.core.ops.wire import LinkMark, LinkMaster, LinkRemove, LinksDel, VethPairAdd
 from weft.core.plan.plan import Plan
 from weft.core.wire.neighbour import Neighbour
 from weft.core.wire.rtnetlink import Bridge, Counters, Link
@@ -164,9 +164,10 @@ class FakeMachine:
                 self.device(where, op.ifname, "bridge", op.mark, op.alias, Bridge(stp_state=int(op.stp)))
                 if where:
                     del self.links[op.ifname]
-        elif isinstance(op, LinkDel):
-            self._unmake(op.mark)
-            self.links = {n: f for n, f in self.links.items() if op.mark not in f.altnames}
+        elif isinstance(op, (LinkDel, LinksDel)):
+            for mark in (op.mark,) if isinstance(op, LinkDel) else op.marks:
+                self._unmake(mark)
+                self.links = {n: f for n, f in self.links.items() if mark not in f.altnames}
         elif isinstance(op, TableAdd):
             assert op.family not in self.tables, f"the table {op.family} is there: its rules would double"
             self.tables[op.family] = op.comment

@@ -11,6 +11,7 @@ from weft.core.model.errors import BadInput, Conflict, NotFound
 from weft.core.model.namespace import Place
 from weft.core.model.target import End, parse_end
 from weft.core.ops.link import LinkDel
+from weft.core.ops.wire import LinksDel
 from weft.core.plan.plan import Plan
 from weft.engine.links import find
 from weft.engine.target import place
@@ -139,8 +140,12 @@ def remove(work: Work, made: Wire) -> None:
 
 
 def take_away(work: Work, subject: str, ops: Sequence[LinkDel]) -> None:
-    """Removes links by their marks as one change."""
-    plan = Plan(tuple(ops))
+    """Removes links of one namespace by their marks as one change."""
+    if len(ops) > 1:
+        marks = tuple([op.mark for op in ops])
+        plan = Plan((LinksDel(tuple([op.ifname for op in ops]), marks, ops[0].netns),))
+    else:
+        plan = Plan(tuple(ops))
     if work.dry:
         work.show(plan)
     else:

@@ -97,6 +97,11 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     ),
     wire.LinkMark: st.builds(wire.LinkMark, IFNAMES, MARKS, PRINTABLE, PLACES),
     wire.LinkMaster: st.builds(wire.LinkMaster, IFNAMES, IFNAMES, PLACES),
+    wire.LinksDel: st.lists(st.tuples(IFNAMES, MARKS), min_size=1, max_size=4).flatmap(
+        lambda pairs: st.builds(
+            wire.LinksDel, st.just(tuple(p[0] for p in pairs)), st.just(tuple(p[1] for p in pairs)), PLACES
+        )
+    ),
     wire.LinkRemove: st.builds(wire.LinkRemove, HOSTILE, PLACES),
     link.VethAdd: st.builds(
         link.VethAdd,

@@ -11,6 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from weft.core.ops.base import Message
 
+#: The link group of what is about to be deleted. No network's (core/model/network.PORT_GROUP).
+_DOOMED = 0x7764FFFF
+
 
 class VethPairAdd(Op):
     """A veth pair between two namespaces: the first end up, in a bridge if ``master`` is given, the peer
@@ -124,6 +127,33 @@ class LinkMaster(Op):
 
     def undo(self) -> Final:
         return VANISHES
+
+
+class LinksDel(Op):
+    """Deletes links by their marks, all at once: they are brought into one group first, and that is deleted.
+
+    One by one the kernel waits 20 ms for each. What else may be in that group is on its way out too.
+    """
+
+    ifnames: tuple[str, ...]
+    marks: tuple[str, ...]
+    netns: str = ""
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        where = f" in {self.netns}" if self.netns else ""
+        return f"delete the links {', '.join(self.ifnames)}{where}"
+
+    def shell(self) -> tuple[str, ...]:
+        moves = [inside(self.netns, f"link set dev {mark} group {_DOOMED} || true") for mark in self.marks]
+        return (*moves, inside(self.netns, f"link del group {_DOOMED} 2>/dev/null || true"))
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        moves = [rt.set_link(rt.Link(ifname=mark, group=_DOOMED)) for mark in self.marks]
+        return (*moves, rt.del_group(_DOOMED))
+
+    def undo(self) -> Final:
+        return Final("deleted links are gone")
 
 
 class LinkRemove(Op):
