@@ -31,12 +31,14 @@ class Removed(Record):
 def check_new(work: Work, names: Sequence[str]) -> None:
     """That names can be given. BadInput, Conflict."""
     there = frozenset(work.machine.netns_names())
-    for i, name in enumerate(names):
+    seen: set[str] = set()
+    for name in names:
         check_name(name, "namespace")
         if name in ("host", "none", "all"):
             raise BadInput(f"namespace name {name!a} is reserved", "choose another name")
-        if name in names[:i]:
+        if name in seen:
             raise BadInput(f"namespace {name} is given twice")
+        seen.add(name)
         if name in there or work.store.has_container(name) or work.machine.named(name):
             raise Conflict(f"namespace {name} exists already", f"`weft ns rm {name}` takes the name off")
 

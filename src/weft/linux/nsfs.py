@@ -13,6 +13,10 @@ from fcntl import ioctl
 from weft.core.wire import nsfs as wire
 from weft.linux import libc
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 #: namespaces(7): the kernel's names under /proc/PID/ns, and their flags.
 TYPES = {
     "net": libc.CLONE_NEWNET,
@@ -24,6 +28,7 @@ TYPES = {
     "cgroup": libc.CLONE_NEWCGROUP,
     "time": libc.CLONE_NEWTIME,
 }
+_functions: dict[str, Any] = {}
 _NAMES = {flag: name for name, flag in TYPES.items()}
 
 
@@ -35,13 +40,23 @@ def type_of(fd: int) -> str:
         return ""
 
 
+def _function(name: str) -> Any:
+    """A function of the C library that keeps errno; looked up once, as a thousand may be asked for."""
+    found = _functions.get(name)
+    if found is None:
+        import ctypes
+
+        found = _functions[name] = getattr(ctypes.CDLL(None, use_errno=True), name)
+    return found
+
+
 def handle(path: str) -> bytes:
     """A namespace's handle, to be stored. OSError (EOPNOTSUPP) before Linux 6.18, which brought them."""
     import ctypes
 
     raw = ctypes.create_string_buffer(wire.NO_HANDLE, len(wire.NO_HANDLE))
     mount = ctypes.c_int()
-    call = ctypes.CDLL(None, use_errno=True).name_to_handle_at
+    call = _function("name_to_handle_at")
     if call(libc.AT_FDCWD, os.fsencode(path), raw, ctypes.byref(mount), 0x400):  # AT_SYMLINK_FOLLOW
         number = ctypes.get_errno()
         raise OSError(number, f"name_to_handle_at: {os.strerror(number)}", path)
@@ -52,7 +67,7 @@ def reopen(stored: bytes) -> int:
     """A descriptor of the namespace behind a handle, whatever else still holds it; -1 when it is gone."""
     import ctypes
 
-    call = ctypes.CDLL(None, use_errno=True).open_by_handle_at
+    call = _function("open_by_handle_at")
     fd = int(call(wire.FD_NSFS_ROOT, stored, os.O_RDONLY | os.O_CLOEXEC))
     if fd < 0:
         number = ctypes.get_errno()
