@@ -13,7 +13,7 @@ from weft.linux.paths import environment, is_file, is_there, make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import TypeVar
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from weft.core.model.enter import Command, Way
     from weft.core.model.facts import HostFacts, NetworkFacts, PlaceFacts
     from weft.core.model.launch import Launch
-    from weft.core.model.namespace import NsFact
+    from weft.core.model.namespace import Holder, NsFact
     from weft.core.model.network import Endpoint
     from weft.core.model.publish import Publish
     from weft.core.model.unshare import Fresh
@@ -233,6 +233,11 @@ class LinuxMachine:
         from weft.linux.find import find
 
         return find(types, removed, f"{self.run_dir}/ns")
+
+    def left_alive(self, names: Mapping[str, int]) -> dict[int, tuple[tuple[int, ...], tuple[Holder, ...]]]:
+        from weft.linux.find import left_alive
+
+        return left_alive(names)
 
     def namespace_at(self, path: str) -> tuple[str, int]:
         return netns.at(path)

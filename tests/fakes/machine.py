@@ -5,7 +5,7 @@ What is in the picture is what facts are made of, so that decisions meet what ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from weft.core.model.errors import Conflict, KernelError, NotFound
 from weft.core.model.facts import HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.model.launch import Launch
 from weft.core.model.link import Space
-from weft.core.model.namespace import NsFact
+from weft.core.model.namespace import Holder, NsFact
 from weft.core.model.network import Endpoint
 from weft.core.model.publish import Publish
 from weft.core.model.unshare import Fresh
@@ -113,6 +113,7 @@ class FakeMachine:
         self.busy_ports: set[int] = set()
         self.living: set[tuple[int, int]] = set()
         self.inside: dict[str, list[int]] = {}
+        self.holders: dict[int, tuple[Holder, ...]] = {}
         #: The namespaces that are found, those at paths, those of processes (None: weft's own).
         self.facts: list[NsFact] = []
         self.paths: dict[str, tuple[str, int]] = {}
@@ -373,6 +374,10 @@ class FakeMachine:
     ) -> tuple[NsFact, ...]:
         self.asked = (tuple(types), tuple(removed))
         return tuple([fact for fact in self.facts if fact.type in types])
+
+    def left_alive(self, names: Mapping[str, int]) -> dict[int, tuple[tuple[int, ...], tuple[Holder, ...]]]:
+        found = self.processes(names.values())
+        return {i: (tuple(pids), self.holders.get(i, ())) for i, pids in found.items()}
 
     def namespace_at(self, path: str) -> tuple[str, int]:
         return self.paths[path]

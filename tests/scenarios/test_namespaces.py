@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -381,3 +382,28 @@ def test_what_is_refused(machine: Host) -> None:
         assert (told.returncode, told.stdout) == (status, ""), command
         assert says in told.stderr, (command, told.stderr)
         assert told.stderr.startswith("weft: error: ")
+
+
+def test_rm_says_what_keeps_a_namespace_alive(host: Host) -> None:
+    """Processes inside, an open file and a socket of processes elsewhere; a name without any is silent."""
+    host.weft("ns", "add", "red", "blue", "green", "plain")
+    inside = host.popen(["ip", "netns", "exec", "red", "sleep", "600"])
+    opened = host.popen(["sh", "-c", "exec 7</run/netns/blue; echo ready; exec sleep 600"])
+    script = "import os, socket\nhere = os.open('/proc/self/ns/net', 0)\n"
+    script += "import ctypes; setns = ctypes.CDLL(None).setns\n"
+    script += "setns(os.open('/run/netns/green', 0), 0); s = socket.socket(); setns(here, 0)\n"
+    script += "os.closerange(3, s.fileno()); print('ready', flush=True); input()"
+    dialled = host.popen(["python3", "-c", script], stdin=subprocess.PIPE)
+    for process in (opened, dialled):
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    pid = inside.inner_pid()
+    assert settle(host, lambda: str(pid) in host.ip("netns", "pids", "red"))
+    done = host.weft("ns", "rm", "red", "blue", "green", "plain")
+    said = done.stderr.splitlines()
+    assert done.stdout.split() == ["red", "blue", "green", "plain"]
+    assert f"weft: red: 1 process lives on (pid {pid}) in net:[" in said[0]
+    assert said[1].startswith(f"weft: blue: file fd 7 of pid {opened.inner_pid()} keeps net:[")
+    assert said[2].startswith("weft: green: socket fd ")
+    assert f"of pid {dialled.inner_pid()} keeps net:[" in said[2]
+    assert len(said) == 3

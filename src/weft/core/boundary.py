@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import TypeVar
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from weft.core.model.facts import HostFacts, NetworkFacts, PlaceFacts
     from weft.core.model.launch import Launch
     from weft.core.model.link import Space
-    from weft.core.model.namespace import NamedNs, NsFact
+    from weft.core.model.namespace import Holder, NamedNs, NsFact
     from weft.core.model.network import Endpoint, Network, Sandbox
     from weft.core.model.publish import Publish
     from weft.core.model.state import Entry, State
@@ -106,6 +106,9 @@ class Machine(Protocol):
     def find_namespaces(
         self, types: Sequence[str], removed: Sequence[tuple[str, bytes]]
     ) -> tuple[NsFact, ...]: ...
+    def left_alive(
+        self, names: Mapping[str, int]
+    ) -> dict[int, tuple[tuple[int, ...], tuple[Holder, ...]]]: ...
     def namespace_at(self, path: str) -> tuple[str, int]: ...
     def processes(self, inodes: Iterable[int], type: str = "net") -> dict[int, list[int]]: ...
     def inodes_of(self, pid: int | None) -> dict[str, int]: ...

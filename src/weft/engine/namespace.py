@@ -15,16 +15,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from weft.core.model.namespace import Holder
     from weft.core.ops.base import Op
     from weft.engine.work import Work
 
 
 class Removed(Record):
-    """A name that was taken off, and the processes that live on in its namespace."""
+    """A name that was taken off, and what lives on in its namespace or keeps it alive from elsewhere."""
 
     name: str
     inode: int
     pids: tuple[int, ...] = ()
+    holders: tuple[Holder, ...] = ()
     handle: bytes = b""
 
 
@@ -135,13 +137,18 @@ def _remove(work: Work, names: list[str]) -> list[Removed]:
         return []
     _bury(work)
     inodes = {name: work.machine.netns_inode(name) for name in names}
-    inside = work.machine.processes([inode for inode in inodes.values() if inode])
+    alive = work.machine.left_alive({name: inode for name, inode in inodes.items() if inode})
+    known = {n.name: n.handle for n in work.store.namespaces() if not n.removed}
     found = [
-        Removed(name, inode, tuple(inside.get(inode, ())), work.machine.netns_handle(name) if inode else b"")
+        Removed(name, inode, *alive.get(inode, ((), ())), handle=_handle(work, name, inode, known))
         for name, inode in inodes.items()
     ]
     work.unmake(NAMESPACE_GONE, "\n".join(names), plan, populated=False)
     return found
+
+
+def _handle(work: Work, name: str, inode: int, known: dict[str, bytes]) -> bytes:
+    return (known.get(name) or work.machine.netns_handle(name)) if inode else b""
 
 
 def forget(work: Work, name: str) -> None:
@@ -157,7 +164,7 @@ def forget(work: Work, name: str) -> None:
 
 
 def _held(work: Work, name: str) -> bool:
-    """Whether a process or another name keeps a namespace alive."""
+    """Whether a process, another name, an open file or a socket keeps a namespace alive."""
     inode = work.machine.netns_inode(name)
     others = [n for n in work.machine.netns_names() if n != name and work.machine.netns_inode(n) == inode]
-    return bool(others) or any(work.machine.processes([inode]).values())
+    return bool(others) or any(map(any, work.machine.left_alive({name: inode}).values()))

@@ -17,7 +17,7 @@ from weft.linux.notes import Notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from weft.core.model.namespace import EngineName
     from weft.linux.notes import Note
@@ -48,6 +48,16 @@ def find(
         given = numbers.ids_in(here)
         strangers = numbers.strangers(here)
     return (*_facts(notes, given), *strangers, *stale)
+
+
+def left_alive(names: Mapping[str, int]) -> dict[int, tuple[tuple[int, ...], tuple[Holder, ...]]]:
+    """What keeps named network namespaces (name to inode) alive once their names are off: the processes in
+    each, and the threads, files and sockets of others."""
+    notes = Notes(("net",))
+    mine = [note for note in [notes.at(f"net:[{inode}]") for inode in names.values()] if note is not None]
+    pids = holders.processes(notes)
+    holders.files(notes, pids, frozenset([netns.path(name) for name in names]))
+    return {note.inode: (tuple(note.pids), tuple(note.holders)) for note in mine}
 
 
 def elsewhere(known: Iterable[int]) -> list[tuple[int, str]]:

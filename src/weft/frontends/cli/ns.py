@@ -8,6 +8,8 @@ from weft.frontends.cli.main import out, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from weft.engine.namespace import Removed
     from weft.engine.work import Work
     from weft.frontends.cli.args import Args
@@ -43,13 +45,23 @@ def remove(args: Args) -> int:
     return 0
 
 
+#: So many pids or holders are named, the rest counted.
+_SHOWN = 5
+
+
 def _tell(work: Work, one: Removed) -> None:
+    where = f"net:[{one.inode}], which has no name now"
     if one.pids:
-        shown = ", ".join([str(pid) for pid in one.pids[:5]]) + (" ..." if len(one.pids) > 5 else "")
         many = "process lives" if len(one.pids) == 1 else "processes live"
-        where = f"net:[{one.inode}], which has no name now"
-        work.say(f"{one.name}: {len(one.pids)} {many} on (pid {shown}) in {where}")
+        work.say(f"{one.name}: {len(one.pids)} {many} on (pid {_some(one.pids)}) in {where}")
+    if one.holders:
+        said = _some([f"{holder.kind} {holder.where} of pid {holder.pid}" for holder in one.holders])
+        work.say(f"{one.name}: {said} {'keeps' if len(one.holders) == 1 else 'keep'} {where}, alive")
     out(one.name)
+
+
+def _some(words: Sequence[object]) -> str:
+    return ", ".join([str(word) for word in words[:_SHOWN]]) + (" ..." if len(words) > _SHOWN else "")
 
 
 def forget(args: Args) -> int:
