@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from weft.core.model.errors import NotPermitted, StoreError
+from weft.core.model.errors import BadInput, NotPermitted, StoreError
 from weft.core.model.names import mac_bytes, root_id
 from weft.engine.work import Work
 from weft.linux import files, netns
@@ -54,6 +54,9 @@ class Places:
             raise StoreError(
                 f"the directory that --root {root} starts from does not exist any more"
             ) from None
+        if any("\ud800" <= c <= "\udfff" for c in base):
+            # It is in what the database, the journal and the proxy keep as text.
+            raise BadInput(f"the directory of --root {base!a} is not UTF-8", "choose another --root DIR")
         self.state = f"{base}/state" if base else STATE_DIR
         self.run = f"{base}/run" if base else RUN_DIR
 
@@ -83,8 +86,9 @@ class LinuxMachine:
         self.state_dir = places.state
         self.run_dir = places.run
         # What changes the kernel is much to import; what only enters a namespace needs none of it.
-        self._home = posix.open(netns.HERE, posix.O_RDONLY | posix.O_CLOEXEC)
         self._made: Hands | None = None
+        self._home = -1  # should there be no descriptor left
+        self._home = posix.open(netns.HERE, posix.O_RDONLY | posix.O_CLOEXEC)
         self._lock = ChangeLock(places.run)
         self._entries = EntryLocks(places.run)
 

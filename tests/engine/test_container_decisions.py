@@ -17,7 +17,7 @@ from weft.core.model.errors import (
 )
 from weft.core.model.names import mark, object_id
 from weft.core.model.network import BRIDGE_PORTS
-from weft.core.model.publish import parse_publish
+from weft.core.model.publish import Publish, parse_publish
 from weft.core.model.state import State
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel
@@ -142,6 +142,11 @@ def test_refused(blue: Bench, change: dict[str, object], kind: type[Exception], 
     there = RunRequest("db", "blue", address="192.168.10.9", publish=parse_publish("8080:80"))
     container.create(blue.work, there)
     refused(blue, WEB._replace(**change), kind, said)
+
+
+def test_a_wide_range_is_compared_port_by_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Publish, "clashes", lambda one, other: pytest.fail(f"{one} beside {other}"))
+    assert container.check(publish("10000-19999:10000-19999", "10000-19999:10000-19999/udp")) is None
 
 
 @pytest.mark.parametrize("domain", ["lan", "example.net", "example.net.", "."])

@@ -114,6 +114,18 @@ def test_a_command_that_outlives_its_monitor(one: Host) -> None:
     freed(one)
 
 
+def test_a_name_is_taken_off(one: Host) -> None:
+    """Held by its name alone, a container ends with it; by a process, it goes on."""
+    one.weft("run", "--name", "bare", "--network", "blue")
+    run(one, "-d", "--", "sleep", "1000")
+    one.sh("ip netns del bare; ip netns del c")
+    assert (state(one, "bare"), state(one)) == (("exited", None), ("running", None))
+    assert inspect(one)["pids"] == [inspect(one)["pid"]]
+    assert one.weft("ps", "-q").stdout == "c\n"
+    one.weft("rm", "bare")
+    one.weft("rm", "-f", "c")
+
+
 def test_a_number_that_another_process_has_got(one: Host) -> None:
     """Monitor and command are killed, and an innocent gets the command's pid: weft leaves it alone."""
     run(one, "-d", *PLACE, "--", "sleep", "4711")

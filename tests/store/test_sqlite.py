@@ -149,13 +149,14 @@ def test_a_file_that_is_no_database(path: str, content: bytes) -> None:
     Path(path).write_bytes(content)
     with pytest.raises(StoreError, match="cannot use the database") as caught:
         SqliteStore(path, ROOT)
-    assert caught.value.hint
+    assert "move the file away" in caught.value.hint
     assert Path(path).read_bytes() == content
 
 
 def test_a_directory_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="unable to open database file"):
+    with pytest.raises(StoreError, match="unable to open database file") as caught:
         SqliteStore(str(tmp_path / "missing" / "weft.db"), ROOT)
+    assert "move" not in caught.value.hint, "a sound database would be thrown away"
 
 
 def test_a_database_torn_under_us(path: str) -> None:

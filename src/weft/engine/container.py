@@ -75,11 +75,19 @@ def check(request: RunRequest) -> Address | None:
         # A blank would be two domains, a newline another line of resolv.conf; "." is none, as docker has it.
         if domain != ".":
             check_hostname(domain.removesuffix("."), "search domain")
-    for i, one in enumerate(request.publish):
-        for other in request.publish[:i]:
+    _check_publish(request.publish)
+    return parse_address(request.address) if request.address else None
+
+
+def _check_publish(publish: Sequence[Publish]) -> None:
+    """No two of them clash. Only those of one port are compared: a range may be thousands."""
+    ports: dict[tuple[str, int], list[Publish]] = {}
+    for one in publish:
+        near = ports.setdefault((one.proto, one.host_port), [])
+        for other in near:
             if one.clashes(other):
                 raise BadInput(f"published port {one} clashes with {other}")
-    return parse_address(request.address) if request.address else None
+        near.append(one)
 
 
 class Claims:

@@ -78,7 +78,7 @@ def publishes(endpoint: Endpoint | None) -> list[dict[str, Any]]:
 def containers(work: Work, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The containers of these names, or all: id, name, state, pids, networks and the rest."""
     found = [work.store.container(n) for n in names] if names else work.store.containers()
-    inodes = {s.name: work.machine.netns_inode(s.name) for s, _ in found}
+    inodes = {s.name: work.netns_inode(s.name) for s, _ in found}
     inside = work.machine.processes(inodes.values())
     gateways = {n.name: str(n.pool4.gateway) for n in work.store.networks()}
     return [_container(work, s, state, inodes[s.name], inside, gateways) for s, state in found]
@@ -94,12 +94,14 @@ def _container(
 ) -> dict[str, Any]:
     endpoint = work.store.endpoint(sandbox.name)
     running = state.word == "running" and state.pid is not None
+    # Held by its name alone, which somebody took off.
+    gone = state.word == "running" and state.pid is None and not inode
     spaces = work.machine.inodes_of(state.pid) if running and state.pid else {}
     return {
         "id": sandbox.id,
         "name": sandbox.name,
         "hostname": sandbox.hostname,
-        "state": state.word,
+        "state": "exited" if gone else state.word,
         "pid": state.pid if running else None,
         "pids": sorted(inside.get(inode, [])),
         "exit_code": state.exit_code,

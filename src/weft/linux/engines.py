@@ -74,6 +74,13 @@ class Engines:
         for kind in _STORED:
             for id in self._list(f"{_RUN_STORAGE}/{kind}"):
                 found[self._pid(f"{_RUN_STORAGE}/{kind}/{id}/userdata/pidfile")] = InCgroup("podman", id)
+        root = self._docker_root()
+        for id in self._list(f"{root}/containers"):
+            path = f"{root}/containers/{id}/config.v2.json"
+            said = self._json(path, _ONE)
+            state = said.get("State") if isinstance(said, dict) else None
+            first = state.get("Pid") if isinstance(state, dict) else None
+            found[self._older(first, path) if isinstance(first, int) else 0] = InCgroup("docker", id)
         found.pop(0, None)
         return found
 
@@ -86,18 +93,20 @@ class Engines:
     def _pid(self, path: str) -> int:
         """The pid in a file, if its process is older than the file: else it is somebody else's by now."""
         word = _read(self._root + path, 32).strip()
-        if not word.isdigit() or len(word) > 7:
-            return 0
+        return self._older(int(word), path) if word.isdigit() and len(word) <= 7 else 0
+
+    def _older(self, pid: int, path: str) -> int:
+        """A pid whose process is older than the file that names it; else 0."""
         try:
             written = os.stat(self._root + path).st_mtime
-            with open(f"{self._proc}/{int(word)}/stat", "rb") as file:
+            with open(f"{self._proc}/{pid}/stat", "rb") as file:
                 ticks = int(file.read().rpartition(b")")[2].split()[19])
             with open(f"{self._proc}/stat", "rb") as file:
                 booted = int(file.read().partition(b"\nbtime ")[2].split()[0])
         except (OSError, IndexError, ValueError):
             return 0
         # Both are told in whole seconds, or nearly.
-        return int(word) if booted + ticks / os.sysconf("SC_CLK_TCK") <= written + 2 else 0
+        return pid if booted + ticks / os.sysconf("SC_CLK_TCK") <= written + 2 else 0
 
     def _named(self, found: InCgroup, pid: int) -> EngineName:
         if found not in self._found:

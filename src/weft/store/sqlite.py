@@ -67,8 +67,16 @@ _CONTAINER = (
 _ENDPOINT = "network, container, address, prefix, mac, ifname, aliases"
 
 
-def _unusable(error: Exception) -> StoreError:
-    return StoreError(f"cannot use the database: {error}", "is its disk full? is another program in it?")
+#: SQLITE_CORRUPT, SQLITE_NOTADB: only then is it the file's fault.
+_DAMAGED = frozenset((11, 26))
+
+
+def _unusable(error: Exception, path: str = "") -> StoreError:
+    if path and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+        hint = "move the file away to start anew"
+    else:
+        hint = "is its disk full, or read-only? is another program in it?"
+    return StoreError(f"cannot use the database{path and ' '}{path}: {error}", hint)
 
 
 class _Transaction:
@@ -110,9 +118,7 @@ class SqliteStore:
             self._db = sqlite.connect(path, timeout=_TIMEOUT, isolation_level=None, cached_statements=64)
             self._open()
         except sqlite.Error as error:
-            raise StoreError(
-                f"cannot use the database {path}: {error}", "move the file away to start anew"
-            ) from None
+            raise _unusable(error, path) from None
 
     def _open(self) -> None:
         self._db.execute("PRAGMA synchronous=FULL")

@@ -243,6 +243,28 @@ def test_a_current_directory_that_is_gone(scene: Host) -> None:
         check_text(scene.run(["sh", "-c", gone + command], check=False), status, says)
     assert scene.run(["sh", "-c", f"{gone}{WEFT} ps -q"]).stdout.split() == ["job", "web"]
     assert scene.run(["sh", "-c", f"{gone}{WEFT} exec -w / job pwd"]).stdout == "/\n"
+    relative = shlex.quote(os.path.relpath(WEFT, "/run/gone"))
+    assert scene.run(["sh", "-c", f"{gone}{relative} ps -q"]).stdout.split() == ["job", "web"]
+
+
+def test_a_root_that_is_not_utf8(scene: Host) -> None:
+    done = scene.run([WEFT, "--root", "/run/\udcff", "net", "create", "x"], check=False)
+    check_text(done, 2, "'/run/\\udcff' is not UTF-8")
+    assert scene.sh("ls /run | LC_ALL=C grep -c '[^ -~]' || true") == "0\n"
+
+
+def test_few_descriptors(scene: Host) -> None:
+    """Wherever they run out, it is one line."""
+    ended = set()
+    for limit in range(4, 20):
+        done = scene.run(["sh", "-c", f"ulimit -n {limit}; exec {WEFT} ps -q"], check=False)
+        ended.add(done.returncode)
+        if done.returncode:
+            says = "unable to open database file" if limit < 6 else "Too many open files"
+            check_text(done, 1, says)
+        else:
+            assert (done.stdout.split(), done.stderr) == (["job", "web"], "")
+    assert ended == {0, 1}
 
 
 def test_errors_of_a_command_that_has_json_among_its_own_words(scene: Host) -> None:

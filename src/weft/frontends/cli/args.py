@@ -131,6 +131,9 @@ def _flag(argv: Sequence[str], i: int, known: dict[str, Flag], args: Args) -> in
         if i + 1 >= len(argv):
             raise BadInput(f"flag --{long} needs a value: {metavar.rstrip('.')}")
         value, i = argv[i + 1], i + 1
+    if not value and not metavar.endswith("..."):
+        # A variable of a script that is not set: as if the flag were not there is hardly what was meant.
+        raise BadInput(f"flag --{long} needs a value, not ''", f"give {metavar}, or leave the flag out")
     if args.many(long) and not metavar.endswith("..."):
         raise BadInput(f"flag --{long} is given twice")
     args.add(long, value)

@@ -171,8 +171,6 @@ def _check(command: str, flags: Sequence[Flag], args: Args) -> None:
     forms = [f[1] for f in (*flags, *spec.GLOBAL) if f[0] == "--format"]
     if args.one("format", "table") not in "|".join(forms).split("|"):
         raise BadInput(f"--format takes {forms[0]}, not {args.one('format')!a}")
-    if args.many("root") == ("",):
-        raise BadInput("--root needs a directory, not ''")
     if args.many("filter") and command.rpartition(" ")[2] not in ("ls", "ps", "inspect"):
         raise BadInput(f"`weft {command}` has no --filter", "every ls, ps and inspect has")
 
@@ -219,11 +217,22 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:
         if b"WEFT_DEBUG" in posix.environ:
             raise
-        what = f"internal error: {type(error).__name__}: {error}"
-        _fail(
-            WeftError(what, "please report it; WEFT_DEBUG=1 shows where it happened"), _wants_json(argv, args)
-        )
+        _fail(_unforeseen(error), _wants_json(argv, args))
         return 125 if command in _RUNS else 1
+
+
+#: What a machine may be out of, by errno: ENOMEM, ENFILE, EMFILE, ENOSPC.
+_SHORT = {12: "", 23: "sysctl fs.file-max", 24: "ulimit -n", 28: ""}
+
+
+def _unforeseen(error: Exception) -> WeftError:
+    """A shortage can show up at any call; everything else that nobody caught is a mistake of weft's."""
+    if isinstance(error, OSError) and error.errno in _SHORT:
+        limit = _SHORT[error.errno]
+        file = f"{error.filename}: " if error.filename else ""
+        return WeftError(f"{file}{error.strerror}", f"raise the limit: {limit}" if limit else "")
+    what = f"internal error: {type(error).__name__}: {error}"
+    return WeftError(what, "please report it; WEFT_DEBUG=1 shows where it happened")
 
 
 def _open_standard_streams() -> None:

@@ -29,8 +29,6 @@ def _command(args: Args, argv: list[str], extra: tuple[tuple[str, str], ...] = (
         if equals:
             env.append((key, value))
     given = args.one("workdir")
-    if args.many("workdir") and not given:
-        raise BadInput("--workdir needs a directory, not ''")
     try:
         cwd = os.path.abspath(given) if given else ""
     except FileNotFoundError:
