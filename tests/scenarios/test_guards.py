@@ -343,7 +343,7 @@ def _cases() -> Iterator[object]:
         yield pytest.param(mode, rule, id=f"{rule[0]}-{rule[1]}-{rule[2][:60]}")
 
 
-@pytest.mark.parametrize(("ground", "rule"), _cases(), indirect=["ground"], scope="module")
+@pytest.mark.parametrize(("ground", "rule"), list(_cases()), indirect=["ground"], scope="module")
 def test_a_rule_taken_away_is_missed(ground: Ground, rule: Rule) -> None:
     watch = WATCHES[rule]
     probe, refused = PROBES[watch.probe], watch.probe in REFUSED

@@ -192,6 +192,8 @@ def test_refusals_leave_nothing(host: Host) -> None:
     )
     port = host.weft_json("inspect", "web")[0]["networks"]["net"]["host_ifname"]
     assert settle(host, lambda: carries(host, "", "netbr"))
+    # A bridge without ports says so only a while after it is up.
+    assert settle(host, lambda: "NO-CARRIER" in host.ip("link", "show", "sw"))
     before = snapshot(host)
     for status, says, command in (*REFUSED, (4, "container web", ("link", "rm", port))):
         done = host.weft(*command, check=False)
