@@ -272,8 +272,12 @@ def _send(pid: int, number: int) -> None:
 def wait(pid: int, stops: bool = False) -> int:
     """Waits for the command, reaping strangers that fell to us; its status, 128+N for signal N.
 
-    ``stops``: when it is stopped, so are we, that whoever waits for us sees it; it goes on when we do.
+    ``stops``: when it is stopped, so are we, that whoever waits for us sees it; it goes on when we do. A
+    terminal stops both at once: were we stopped by that, we might see the command's stop after the shell's
+    SIGCONT only, and stop for good.
     """
+    if stops and os.isatty(0):
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     while True:
         found, status = os.waitpid(-1, os.WUNTRACED if stops else 0)
         if found == pid and os.WIFSTOPPED(status):
