@@ -361,6 +361,7 @@ def test_control_c(host: Host, door: str) -> None:
     assert terminal.end() == 130
 
 
+@pytest.mark.campaign  # now and then somebody stays stopped for seconds: not understood yet
 def test_a_shells_job(host: Host) -> None:
     pid = holder(host, *FLAGS["pid"])
     terminal = Terminal(host, ["bash", "--norc", "-i"], {"PS1": "$ "})
