@@ -19,7 +19,7 @@ from core.wire.sandbox import command
 from harness import REPO, Host, Snapshot, diff, settle, snapshot
 from linux.inside import call, home, inside, open_fds
 from weft.core.drivers import bridge as driver
-from weft.core.model.address import Address, parse_address, parse_subnet
+from weft.core.model.address import Address, Cidr, parse_address, parse_subnet
 from weft.core.model.errors import Conflict, Exhausted, KernelError, NotPermitted, Unsupported, WeftError
 from weft.core.model.network import Endpoint, Network, Pool, Sandbox
 from weft.core.model.publish import parse_publish
@@ -43,7 +43,9 @@ def hosts(network: Network) -> str:
 
 def container(name: str, last: int, ports: Sequence[str] = ()) -> tuple[Op, ...]:
     publish = tuple([p for port in ports for p in parse_publish(port)])
-    endpoint = Endpoint(ROOT, "red", name, Address(4, RED.pool4.subnet.base + last), 24, publish=publish)
+    endpoint = Endpoint(
+        ROOT, "red", name, (Cidr(Address(4, RED.pool4.subnet.base + last), 24),), publish=publish
+    )
     wants = driver.endpoint_wants(RED, Sandbox(ROOT, name, name, ("8.8.8.8",)), endpoint, hosts(RED))
     return (*driver.loopback_wants(endpoint), *wants)
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from weft.core.model.address import Address, parse_address, parse_subnet
+from weft.core.model.address import Address, Cidr, parse_address, parse_subnet
 from weft.core.model.errors import Conflict, NotFound, StoreError
 from weft.core.model.network import Endpoint, Network, Pool, Sandbox
 from weft.core.model.publish import Publish, parse_publish
@@ -43,7 +43,7 @@ def network(name: str = "blue", number: int = 1, bridge: str = "") -> Network:
 
 def endpoint(container: str, last: int = 2, *publish: str, net: str = "blue") -> Endpoint:
     ports = tuple(p for spec in publish for p in parse_publish(spec))
-    return Endpoint(ROOT, net, container, parse_address(f"10.1.0.{last}"), 24, publish=ports)
+    return Endpoint(ROOT, net, container, (Cidr(parse_address(f"10.1.0.{last}"), 24),), publish=ports)
 
 
 def add(store: SqliteStore, container: str, last: int = 2, *publish: str, net: str = "blue") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
 from weft.core.ipam import pool as ipam
-from weft.core.model.address import Address, parse_address
+from weft.core.model.address import Address, Cidr, parse_address
 from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
 from weft.core.model.names import check_hostname, check_ifname, check_mac, check_name, mark
 from weft.core.model.network import BRIDGE_PORTS, DEFAULT, Endpoint, Network, Sandbox
@@ -216,8 +216,7 @@ def _decide(
         root=root,
         network=network.name,
         container=request.name,
-        address=address,
-        prefix=pool.subnet.prefix,
+        addresses=(Cidr(address, pool.subnet.prefix),),
         mac=request.mac,
         ifname=request.ifname,
         aliases=request.aliases,

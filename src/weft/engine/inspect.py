@@ -54,7 +54,7 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "ifname": endpoint.ifname,
         "host_ifname": endpoint.host_ifname,
         "mac": endpoint.hardware,
-        "addresses": [endpoint.cidr],
+        "addresses": [str(c) for c in endpoint.addresses],
         "aliases": list(endpoint.aliases),
     }
 
@@ -121,7 +121,7 @@ def _membership(endpoint: Endpoint, gateways: dict[str, str]) -> dict[str, Any]:
         "ifname": endpoint.ifname,
         "host_ifname": endpoint.host_ifname,
         "mac": endpoint.hardware,
-        "addresses": [endpoint.cidr],
+        "addresses": [str(c) for c in endpoint.addresses],
         "gateway": gateways.get(endpoint.network, ""),
         "aliases": list(endpoint.aliases),
     }

@@ -6,7 +6,7 @@ used here.
 
 from __future__ import annotations
 
-from weft.core.model.address import Address, parse_address, parse_subnet
+from weft.core.model.address import Address, Cidr, parse_address, parse_subnet
 from weft.core.model.errors import Conflict, NotFound, StoreError
 from weft.core.model.network import Endpoint, Network, Pool, Sandbox
 from weft.core.model.publish import Publish
@@ -329,7 +329,13 @@ class SqliteStore:
             raise Conflict(f"an address or port of container {endpoint.container} is taken already") from None
 
     def _add_endpoint(self, endpoint: Endpoint) -> None:
-        row = (endpoint.network, endpoint.container, str(endpoint.address), endpoint.prefix, endpoint.mac)
+        row = (
+            endpoint.network,
+            endpoint.container,
+            str(endpoint.address),
+            endpoint.addresses[0].prefix,
+            endpoint.mac,
+        )
         self._db.execute(
             f"INSERT INTO endpoint ({_ENDPOINT}) VALUES (?,?,?,?,?,?,?)",
             (*row, endpoint.ifname, " ".join(endpoint.aliases)),
@@ -369,8 +375,7 @@ class SqliteStore:
             root=self.root,
             network=network,
             container=container,
-            address=parse_address(address),
-            prefix=prefix,
+            addresses=(Cidr(parse_address(address), prefix),),
             mac=mac,
             ifname=ifname,
             aliases=tuple(aliases.split()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
-from weft.core.model.address import parse_address, parse_subnet
+from weft.core.model.address import Cidr, parse_address, parse_subnet
 from weft.core.model.network import Endpoint, Network, Pool, Sandbox
 from weft.core.model.publish import Publish, parse_publish
 from weft.core.ops.address import AddressAdd
@@ -24,7 +24,7 @@ HOSTS = "/run/weft/hosts/blue"
 
 def endpoint(*publish: Publish) -> Endpoint:
     address = parse_address("192.168.10.11")
-    return Endpoint(ROOT, "blue", "web", address, 24, aliases=("shop",), publish=publish)
+    return Endpoint(ROOT, "blue", "web", (Cidr(address, 24),), aliases=("shop",), publish=publish)
 
 
 def places(ops: tuple[Op, ...]) -> dict[str, int]:

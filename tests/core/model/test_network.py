@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.core.model.address import parse_address, parse_subnet
+from weft.core.model.address import Cidr, parse_address, parse_subnet
 from weft.core.model.network import Endpoint, Network, Pool, Sandbox, derived_bridge
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", fullmatch=True)
@@ -18,7 +18,7 @@ def network(name: str = "blue", root: str = ROOT, number: int = 3) -> Network:
 
 
 def endpoint(net: str = "blue", container: str = "web", root: str = ROOT, mac: str = "") -> Endpoint:
-    return Endpoint(root, net, container, parse_address("192.168.10.11"), 24, mac)
+    return Endpoint(root, net, container, (Cidr(parse_address("192.168.10.11"), 24),), mac)
 
 
 def test_a_network_by_its_parts() -> None:
@@ -50,7 +50,7 @@ def test_a_given_mac_stands_and_changes_nothing_else() -> None:
     given_mac = endpoint(mac="02:42:ac:11:00:02")
     assert given_mac.hardware == "02:42:ac:11:00:02"
     assert given_mac.host_ifname == endpoint().host_ifname
-    assert endpoint().cidr == "192.168.10.11/24"
+    assert str(endpoint().addresses[0]) == "192.168.10.11/24"
 
 
 def test_names_in_the_hosts_file() -> None:

@@ -15,7 +15,7 @@ from core.ops.strategies import PLANS, STRATEGIES
 from weft.core.drivers import bridge as driver
 from weft.core.emit.shell import script
 from weft.core.firewall.tables import tables
-from weft.core.model.address import Address, Subnet
+from weft.core.model.address import Address, Cidr, Subnet
 from weft.core.model.network import Endpoint, Network, Pool, Sandbox
 from weft.core.model.publish import Publish
 from weft.core.ops import file, link, netns, nft
@@ -208,7 +208,7 @@ def attaches(count: int) -> list[tuple[Op, ...]]:
     for n in range(count):
         publish = (Publish("tcp", Address(4, 0), 1000 + n, 80),)
         end = Endpoint(
-            "0123abcd", "blue", f"c{n}", Address(4, subnet.first.value + 2 + n), 8, publish=publish
+            "0123abcd", "blue", f"c{n}", (Cidr(Address(4, subnet.first.value + 2 + n), 8),), publish=publish
         )
         found.append(driver.endpoint_wants(network, Sandbox("0123abcd", f"c{n}", f"c{n}"), end, "/run/h"))
     return found

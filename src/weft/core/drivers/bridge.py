@@ -95,7 +95,7 @@ def endpoint_wants(network: Network, sandbox: Sandbox, endpoint: Endpoint, hosts
         veth,
         *endpoint_elements(endpoint),
         LinkUp("lo", name),
-        AddressAdd(ifname, endpoint.address, endpoint.prefix, name),
+        AddressAdd(ifname, endpoint.address, endpoint.addresses[0].prefix, name),
         LinkUp(ifname, name),
         DefaultRoute(network.pool4.gateway, ifname, name),
         HostsAdd(hosts, str(endpoint.address), names),

@@ -72,6 +72,16 @@ def from_packed(raw: bytes) -> Address:
     return Address(4 if len(raw) == 4 else 6, int.from_bytes(raw, "big"))
 
 
+class Cidr(Record):
+    """An address of an interface with the prefix length of its subnet."""
+
+    address: Address
+    prefix: int
+
+    def __str__(self) -> str:
+        return f"{self.address}/{self.prefix}"
+
+
 class Subnet(Record):
     """A subnet: the value of its first address and its prefix length; host bits are zero."""
 

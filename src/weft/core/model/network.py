@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.core.model.address import Address, Subnet
+from weft.core.model.address import Address, Cidr, Subnet
 from weft.core.model.names import bridge_name, host_ifname, mac_of, mark, object_id
 from weft.core.model.publish import Publish
 from weft.core.record import Record
@@ -17,14 +17,23 @@ BRIDGE_PORTS = 1023
 
 
 class Pool(Record):
-    """One subnet of a network with its gateway. The model carries both families."""
+    """One subnet of a network: its gateway, where addresses are taken from (``ip_range``, else all), and
+    (name, address) pairs that are never given away (``aux``)."""
 
     subnet: Subnet
     gateway: Address
+    ip_range: Subnet | None = None
+    aux: tuple[tuple[str, Address], ...] = ()
 
 
 class Network(Record):
-    """A bridge network. ``number`` (1 to 65535) is unique within the root and names its link group."""
+    """A bridge network. ``number`` (1 to 65535) is unique within the root and names its link group.
+
+    ``internal``: no way out and none in but from the host. ``isolated``: members cannot talk to each other.
+    ``nat`` is ``nat`` (masquerade) or ``routed`` (others route to the subnet, and reach what is published).
+    ``adopted``: the bridge was there before and stays. ``follows_mtu``: the MTU is the uplink's.
+    ``options`` are those of ``-o``, as they were given.
+    """
 
     root: str
     name: str
@@ -35,6 +44,12 @@ class Network(Record):
     driver: str = "bridge"
     labels: tuple[tuple[str, str], ...] = ()
     created: int = 0
+    internal: bool = False
+    isolated: bool = False
+    nat: str = "nat"
+    adopted: bool = False
+    follows_mtu: bool = False
+    options: tuple[tuple[str, str], ...] = ()
 
     @property
     def id(self) -> str:
@@ -57,9 +72,27 @@ class Network(Record):
         return PORT_GROUP | self.number
 
     @property
+    def ipv4(self) -> bool:
+        """Whether it has an IPv4 subnet."""
+        return any(p.subnet.version == 4 for p in self.pools)
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether it has an IPv6 subnet."""
+        return any(p.subnet.version == 6 for p in self.pools)
+
+    def gateway_for(self, address: Address) -> Address:
+        """The gateway of the subnet that an address is in."""
+        return next(p.gateway for p in self.pools if address in p.subnet)
+
+    @property
     def pool4(self) -> Pool:
-        """Its IPv4 pool."""
+        """Its first IPv4 pool."""
         return next(p for p in self.pools if p.subnet.version == 4)
+
+    def option(self, key: str, default: str = "") -> str:
+        """The value of an ``-o`` option."""
+        return next((v for k, v in self.options if k == key), default)
 
 
 def derived_bridge(root: str, name: str) -> str:
@@ -67,18 +100,33 @@ def derived_bridge(root: str, name: str) -> str:
     return bridge_name(object_id(root, "network", name))
 
 
+class Hop(Record):
+    """A route that an endpoint brings: to a subnet, by an address, or directly by its interface."""
+
+    to: Subnet
+    via: Address | None = None
+
+
 class Endpoint(Record):
-    """One container's place in one network: addresses, names, and both ends of its veth pair."""
+    """One container's place in one network: addresses, names, and both ends of its veth pair.
+
+    ``addresses``: one of each family that the network has. ``priority``: of a container's endpoints the one
+    with the highest gives the default routes. ``sysctls`` are (key with slashes, value), of its interface.
+    ``shard``: which of the network's bridges it is plugged into, from 0.
+    """
 
     root: str
     network: str
     container: str
-    address: Address
-    prefix: int
+    addresses: tuple[Cidr, ...]
     mac: str = ""
     ifname: str = "eth0"
     aliases: tuple[str, ...] = ()
     publish: tuple[Publish, ...] = ()
+    priority: int = 0
+    sysctls: tuple[tuple[str, str], ...] = ()
+    routes: tuple[Hop, ...] = ()
+    shard: int = 0
 
     @property
     def id(self) -> str:
@@ -101,13 +149,22 @@ class Endpoint(Record):
         return self.mac or mac_of(self.id)
 
     @property
-    def cidr(self) -> str:
-        """The address with its prefix length, as ``ip`` writes it."""
-        return f"{self.address}/{self.prefix}"
+    def address(self) -> Address:
+        """Its first address: the IPv4 one where it has one."""
+        return self.addresses[0].address
+
+    def address_of(self, version: int) -> Address | None:
+        """Its first address of a family (4 or 6)."""
+        return next((c.address for c in self.addresses if c.address.version == version), None)
 
 
 class Sandbox(Record):
-    """A container: a named network namespace, its name files, and the command it may run."""
+    """A container: a named network namespace, its name files, and the command it may run.
+
+    ``mode`` is "" for weft's networks, or ``host``, ``none``, ``container:NAME``. ``target``: what was joined
+    is not weft's own but this TARGET, whose network namespace had this ``inode``. ``extra_hosts``
+    are further lines of its hosts file, (name, address); ``sysctls`` (key with slashes, value).
+    """
 
     root: str
     name: str
@@ -117,6 +174,11 @@ class Sandbox(Record):
     command: tuple[str, ...] = ()
     auto_remove: bool = False
     created: int = 0
+    mode: str = ""
+    target: str = ""
+    inode: int = 0
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
 
     @property
     def id(self) -> str:
