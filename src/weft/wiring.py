@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from weft.core.boundary import Process, Store
+    from weft.core.ipam.pool import AutoPool
     from weft.core.model.enter import Command, Way
-    from weft.core.model.facts import HostFacts, NetworkFacts, PlaceFacts
+    from weft.core.model.facts import BridgeFact, HostFacts, NetworkFacts, PlaceFacts
     from weft.core.model.launch import Launch
     from weft.core.model.namespace import Holder, NsFact
     from weft.core.model.network import Endpoint
@@ -123,23 +124,34 @@ class LinuxMachine:
 
         return observe.network(self._hands, bridge)
 
-    def place_facts(self, mark: str, container: str) -> PlaceFacts:
+    def bridge_fact(self, ifname: str) -> BridgeFact:
         from weft.linux import observe
 
-        return observe.place(self._hands, mark, container, self.run_dir)
+        return observe.bridge(self._hands, ifname)
+
+    def auto_pools(self) -> tuple[AutoPool, ...]:
+        from weft.core.ipam.pool import DEFAULT_POOLS
+
+        return DEFAULT_POOLS
+
+    def place_facts(self, marks: Sequence[str], container: str) -> PlaceFacts:
+        from weft.linux import observe
+
+        return observe.place(self._hands, marks, container, self.run_dir)
 
     def wait_port(self, ifname: str) -> bool:
         from weft.linux import observe
 
         return observe.wait_port(self._hands, ifname)
 
-    def announce(self, endpoint: Endpoint) -> None:
+    def announce(self, endpoint: Endpoint, where: str = "") -> None:
         from weft.linux.arp import announce
 
         def say() -> None:
-            announce(endpoint.ifname, mac_bytes(endpoint.hardware), endpoint.address.packed)
+            for cidr in endpoint.addresses:
+                announce(endpoint.ifname, mac_bytes(endpoint.hardware), cidr.address.packed)
 
-        netns.within(self._hands.home, endpoint.container, say)
+        self._hands.within(where or endpoint.container, say)
 
     def free_proxy_port(self, preferred: int) -> int:
         return self._hands.proxy.free_port(preferred)
@@ -165,6 +177,11 @@ class LinuxMachine:
         import time
 
         return int(time.time())
+
+    def uptime(self) -> int:
+        import time
+
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME))
 
     def upstreams(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return files.upstreams()
@@ -283,7 +300,7 @@ class LinuxMachine:
             make_directories(launch.log.rpartition("/")[0], 0o700)
             files.remove(launch.log)  # of an earlier container of that name, if a crash left it
             root = ("--root", self._root) if self._root else ()
-            return Monitored(launch, (launcher(), *root, "finished", launch.netns))
+            return Monitored(launch, (launcher(), *root, "finished", launch.name))
         from weft.linux import enter, process
 
         return enter.start(launch, process.Foreground)

@@ -22,11 +22,11 @@ from weft.core.model.state import State
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel
 from weft.engine import container, enter, network, removal, run
-from weft.engine.container import RunRequest
 from weft.engine.network import NetworkRequest
+from weft.engine.request import Join, RunRequest
 
-BLUE = NetworkRequest("blue", ("192.168.10.0/24",), "192.168.10.1", "lxcbr0")
-WEB = RunRequest("web", "blue")
+BLUE = NetworkRequest("blue", ("192.168.10.0/24",), ("192.168.10.1",), "lxcbr0")
+WEB = RunRequest("web", (Join("blue"),))
 ENV = (("PATH", "/bin"),)
 
 
@@ -139,7 +139,7 @@ def test_addresses_are_not_reused_at_once(blue: Bench) -> None:
 )
 def test_refused(blue: Bench, change: dict[str, object], kind: type[Exception], said: str) -> None:
     blue.machine.busy_ports.add(999)
-    there = RunRequest("db", "blue", address="192.168.10.9", publish=parse_publish("8080:80"))
+    there = RunRequest("db", (Join("blue", ("192.168.10.9",)),), publish=parse_publish("8080:80"))
     container.create(blue.work, there)
     refused(blue, WEB._replace(**change), kind, said)
 
@@ -165,14 +165,19 @@ def test_an_address_may_follow_its_last_holder(blue: Bench) -> None:
 def test_a_full_subnet(bench: Bench) -> None:
     network.create(bench.work, NetworkRequest("tiny", ("192.168.10.0/29",)))
     for n in range(5):
-        container.create(bench.work, RunRequest(f"c{n}", "tiny"))
-    refused(bench, RunRequest("one-more", "tiny"), Exhausted, "no free address is left in 192.168.10.0/29")
+        container.create(bench.work, RunRequest(f"c{n}", (Join("tiny"),)))
+    refused(
+        bench,
+        RunRequest("one-more", (Join("tiny"),)),
+        Exhausted,
+        "no free address is left in 192.168.10.0/29",
+    )
 
 
 def test_a_full_bridge_names_the_limit(bench: Bench) -> None:
     network.create(bench.work, NetworkRequest("big", ("10.9.0.0/16",)))
-    container.attach_many(bench.work, [RunRequest(f"c{n}", "big") for n in range(BRIDGE_PORTS)])
-    refused(bench, RunRequest("one-more", "big"), Exhausted, r"takes 1023 ports \(BR_MAX_PORTS\)")
+    container.attach_many(bench.work, [RunRequest(f"c{n}", (Join("big"),)) for n in range(BRIDGE_PORTS)])
+    refused(bench, RunRequest("one-more", (Join("big"),)), Exhausted, r"takes 1023 ports \(BR_MAX_PORTS\)")
 
 
 # -- what stands in the way
@@ -280,7 +285,7 @@ def test_a_dead_proxy_is_started_again_with_all_it_held(blue: Bench) -> None:
 
 
 def test_what_is_published_on_loopback_only_is_said() -> None:
-    local = container.RunRequest("web", publish=parse_publish("8080:80"))
+    local = RunRequest("web", publish=parse_publish("8080:80"))
     bench = Bench()
     made = container.create(bench.work, local)
     assert "127.0.0.1:8080 -> 80/tcp" in container.published_remark(made.endpoint)
@@ -293,7 +298,7 @@ def test_what_is_published_on_loopback_only_is_said() -> None:
 
 def test_a_batch_is_all_or_none(blue: Bench) -> None:
     before = blue.kernel(), blue.wishes()
-    requests = [RunRequest(f"c{n}", "blue") for n in range(10)]
+    requests = [RunRequest(f"c{n}", (Join("blue"),)) for n in range(10)]
     blue.machine.fail_at = "name 192.168.10.9 "
     with pytest.raises(KernelError):
         container.attach_many(blue.work, requests)
@@ -307,13 +312,13 @@ def test_a_batch_is_all_or_none(blue: Bench) -> None:
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        (RunRequest("web", "blue"), "exists already"),
-        (RunRequest("db", "blue", address="192.168.10.9"), "of this batch"),
-        (RunRequest("db", "blue", publish=parse_publish("0.0.0.0:80:80")), "of this batch"),
+        (RunRequest("web", (Join("blue"),)), "exists already"),
+        (RunRequest("db", (Join("blue", ("192.168.10.9",)),)), "of this batch"),
+        (RunRequest("db", (Join("blue"),), publish=parse_publish("0.0.0.0:80:80")), "of this batch"),
     ],
 )
 def test_clashes_within_a_batch(blue: Bench, second: RunRequest, said: str) -> None:
-    first = RunRequest("web", "blue", address="192.168.10.9", publish=parse_publish("80:80"))
+    first = RunRequest("web", (Join("blue", ("192.168.10.9",)),), publish=parse_publish("80:80"))
     before = blue.kernel(), blue.wishes()
     with pytest.raises(Conflict, match=said):
         container.attach_many(blue.work, [first, second])
@@ -330,7 +335,7 @@ def test_a_batch_is_in_one_network(blue: Bench) -> None:
 
 def test_running_processes_stand_in_the_way_of_all(blue: Bench) -> None:
     container.create(blue.work, WEB)
-    container.create(blue.work, RunRequest("db", "blue"))
+    container.create(blue.work, RunRequest("db", (Join("blue"),)))
     blue.machine.inside["db"] = [77]
     before = blue.kernel(), blue.wishes()
     with pytest.raises(Conflict, match=r"db has running processes \(pid 77\)"):
@@ -455,7 +460,7 @@ def test_what_a_killed_command_was_making_is_taken_back(blue: Bench) -> None:
 def test_an_entry_whose_writer_lives_is_left_alone(blue: Bench) -> None:
     found = container.attach(blue.work, WEB)
     blue.machine.locked_entries.add(found.entry)
-    container.create(blue.work, RunRequest("db", "blue"))
+    container.create(blue.work, RunRequest("db", (Join("blue"),)))
     assert blue.store.has_container("web")
     container.settle(blue.work, found, State("running"))
     assert parse_address("192.168.10.2") == found.endpoint.address

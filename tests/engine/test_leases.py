@@ -10,8 +10,8 @@ from fakes.machine import Bench
 from weft.core.model.errors import Conflict, KernelError, NotFound
 from weft.core.model.publish import parse_publish
 from weft.engine import container, network, removal
-from weft.engine.container import RunRequest
 from weft.engine.network import NetworkRequest
+from weft.engine.request import Join, RunRequest
 
 NETS = st.sampled_from(["one", "two"])
 CONTAINERS = st.sampled_from(["a", "b", "c", "d", "e", "f", "g"])
@@ -62,7 +62,9 @@ class Lives(RuleBasedStateMachine):
         ports = parse_publish(port) if port else ()
         self.bench.machine.fail_at = step
         try:
-            made = container.create(self.bench.work, RunRequest(name, net, address, publish=ports))
+            made = container.create(
+                self.bench.work, RunRequest(name, (Join(net, (address,) if address else ()),), publish=ports)
+            )
             assert not address or str(made.endpoint.address) == address
         except (Conflict, NotFound, KernelError):
             assert (self.bench.kernel(), self.bench.wishes()) == before
@@ -78,7 +80,7 @@ class Lives(RuleBasedStateMachine):
     @rule(net=NETS, count=st.integers(1, 4))
     def attach_many(self, net: str, count: int) -> None:
         before = self._mended()
-        requests = [RunRequest(f"batch{n}", net) for n in range(count)]
+        requests = [RunRequest(f"batch{n}", (Join(net),)) for n in range(count)]
         try:
             assert len(container.attach_many(self.bench.work, requests)) == count
         except (Conflict, NotFound):
@@ -96,7 +98,7 @@ class Lives(RuleBasedStateMachine):
         """The next command of any kind takes it back, whatever that is."""
         ports = parse_publish(port) if port else ()
         try:
-            container.attach(self.bench.work, RunRequest(name, net, publish=ports))
+            container.attach(self.bench.work, RunRequest(name, (Join(net),), publish=ports))
         except (Conflict, NotFound):
             return
         with self.bench.machine.lock():

@@ -59,7 +59,7 @@ def test_refused_and_none_made(
     work: Work, machine: FakeMachine, names: list[str], error: type[WeftError]
 ) -> None:
     make_network(work, NetworkRequest("blue"))
-    create(work, RunRequest("web", "blue"))
+    create(work, RunRequest("web", (Join("blue"),)))
     machine.netns.add("there")
     before = set(machine.netns)
     with pytest.raises(error):
@@ -119,7 +119,7 @@ def test_what_is_not_there_or_no_name(work: Work, name: str, error: type[WeftErr
 
 def test_a_containers_namespace_is_its_own(work: Work, machine: FakeMachine) -> None:
     make_network(work, NetworkRequest("blue"))
-    create(work, RunRequest("web", "blue"))
+    create(work, RunRequest("web", (Join("blue"),)))
     with pytest.raises(Conflict, match="belongs to container web"):
         namespace.remove(work, ["web"])
 

@@ -8,8 +8,8 @@ from fakes.machine import Bench
 from weft.core.model.errors import BadInput, NotFound
 from weft.core.model.namespace import TYPES, EngineName, Holder, NsFact
 from weft.engine import container, namespace, namespaces, network
-from weft.engine.container import RunRequest
 from weft.engine.network import NetworkRequest
+from weft.engine.request import Join, RunRequest
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_handles_of_removed_names_are_asked_for(bench: Bench) -> None:
 
 def test_wefts_own_name_comes_before_an_engines(bench: Bench) -> None:
     network.create(bench.work, NetworkRequest("blue", ()))
-    container.create(bench.work, RunRequest("quiet", "blue"))
+    container.create(bench.work, RunRequest("quiet", (Join("blue"),)))
     id = bench.store.container("quiet")[0].id
     other = EngineName("systemd", "x.service", "x.service")
     bench.machine.facts = [

@@ -13,10 +13,10 @@ from weft.core.ops.link import BridgeAdd, LinkDel
 from weft.core.ops.netns import Sysctl
 from weft.core.ops.nft import TableAdd, TableDel
 from weft.engine import container, network
-from weft.engine.container import RunRequest
 from weft.engine.network import NetworkRequest
+from weft.engine.request import Join, RunRequest
 
-BLUE = NetworkRequest("blue", ("192.168.10.0/24",), "192.168.10.1", "lxcbr0")
+BLUE = NetworkRequest("blue", ("192.168.10.0/24",), ("192.168.10.1",), "lxcbr0")
 RED = NetworkRequest("red", ("192.168.20.0/24",))
 OURS = mark(ROOT)
 
@@ -220,7 +220,7 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Bench) -> None:
 def test_a_network_in_use_names_its_users(bench: Bench) -> None:
     network.create(bench.work, BLUE)
     for n in range(7):
-        container.create(bench.work, RunRequest(f"c{n}", "blue"))
+        container.create(bench.work, RunRequest(f"c{n}", (Join("blue"),)))
     before = bench.kernel(), bench.wishes()
     with pytest.raises(Conflict, match=r"in use by c0, c1, c2, c3, c4 and 2 more"):
         network.remove(bench.work, "blue")
@@ -230,7 +230,7 @@ def test_a_network_in_use_names_its_users(bench: Bench) -> None:
 def test_force_ends_its_users_first(bench: Bench) -> None:
     empty = bench.kernel()
     network.create(bench.work, BLUE)
-    container.create(bench.work, RunRequest("web", "blue"))
+    container.create(bench.work, RunRequest("web", (Join("blue"),)))
     bench.machine.inside["web"] = [41, 42]
     network.remove(bench.work, "blue", force=True)
     assert "end [41, 42]" in bench.machine.said
@@ -242,7 +242,7 @@ def test_unknown_networks(bench: Bench) -> None:
     with pytest.raises(NotFound):
         network.remove(bench.work, "blue")
     with pytest.raises(NotFound):
-        container.create(bench.work, RunRequest("web", "blue"))
+        container.create(bench.work, RunRequest("web", (Join("blue"),)))
     assert not bench.machine.change_lock.held
 
 

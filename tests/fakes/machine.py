@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from weft.core.boundary import Watch
+from weft.core.ipam.pool import DEFAULT_POOLS, AutoPool
 from weft.core.model.address import Address, parse_subnet
 from weft.core.model.enter import Command, Way
 from weft.core.model.errors import Conflict, KernelError, NotFound
-from weft.core.model.facts import HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
+from weft.core.model.facts import BridgeFact, HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.model.launch import Launch
 from weft.core.model.link import Space
 from weft.core.model.namespace import Holder, NsFact
@@ -186,8 +187,9 @@ class FakeMachine:
             gone = [o.ifname for o in self.done if isinstance(o, VethAdd) and o.peer_netns == op.name]
             for ifname in gone:
                 self.links.pop(ifname, None)
-        elif isinstance(op, Sysctl) and op.key == "net/ipv4/ip_forward":
-            self.forwarding = op.value == "1"
+        elif isinstance(op, Sysctl):
+            if op.key == "net/ipv4/ip_forward":
+                self.forwarding = op.value == "1"
         elif isinstance(op, HostsAdd):
             self.hosts[op.address] = op.line
         elif isinstance(op, HostsDel):
@@ -279,9 +281,16 @@ class FakeMachine:
         tables = tuple((f, self.tables[f]) for f in ("inet", "bridge") if f in self.tables)
         return NetworkFacts(self.host_facts().link(bridge), tables)
 
-    def place_facts(self, mark: str, container: str) -> PlaceFacts:
+    def place_facts(self, marks: Sequence[str], container: str) -> PlaceFacts:
         there, foreign = container in self.netns, self.files.get(container, "")
-        return PlaceFacts(self.host_facts().link(mark), there, foreign)
+        found = [(self.host_facts().link(mark), mark) for mark in marks]
+        return PlaceFacts(tuple((link, mark) for link, mark in found if link is not None), there, foreign)
+
+    def bridge_fact(self, ifname: str) -> BridgeFact:
+        return BridgeFact((), 1500)
+
+    def auto_pools(self) -> tuple[AutoPool, ...]:
+        return DEFAULT_POOLS
 
     def foreign_link(self, name: str, kind: str = "bridge", *altnames: str) -> None:
         self.links[name] = LinkFact(name, kind, altnames)
@@ -294,7 +303,7 @@ class FakeMachine:
     def wait_port(self, ifname: str) -> bool:
         return True
 
-    def announce(self, endpoint: Endpoint) -> None:
+    def announce(self, endpoint: Endpoint, where: str = "") -> None:
         self.said.append(f"announce {endpoint.address}")
 
     def free_proxy_port(self, preferred: int) -> int:
@@ -318,6 +327,9 @@ class FakeMachine:
         self.locked_entries.discard(entry)
 
     def now(self) -> int:
+        return self.clock
+
+    def uptime(self) -> int:
         return self.clock
 
     def upstreams(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

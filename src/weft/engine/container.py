@@ -1,150 +1,89 @@
-"""Containers: attached, run, ended, removed."""
+"""Containers: attached to their networks, alone or many at once."""
 
 from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
-from weft.core.ipam import pool as ipam
-from weft.core.model.address import Address, Cidr, parse_address
 from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
-from weft.core.model.names import check_hostname, check_ifname, check_mac, check_name, mark
-from weft.core.model.network import BRIDGE_PORTS, DEFAULT, Endpoint, Network, Sandbox
-from weft.core.model.publish import Publish
+from weft.core.model.names import mark
+from weft.core.model.network import BRIDGE_PORTS, DEFAULT, REST, Endpoint, Network, Sandbox
 from weft.core.model.state import State
-from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
+from weft.engine import lease
+from weft.engine.lease import Chosen, Claims
+from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
 from weft.engine.work import CONTAINER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
+    from weft.core.model.publish import Publish
+    from weft.core.ops.base import Op
     from weft.engine.work import Work
 
     T = TypeVar("T")
 
-
-class RunRequest(Record):
-    """What a user asks of ``run`` for the network's part; texts are as typed."""
-
-    name: str
-    network: str = DEFAULT
-    address: str = ""
-    mac: str = ""
-    ifname: str = "eth0"
-    hostname: str = ""
-    aliases: tuple[str, ...] = ()
-    publish: tuple[Publish, ...] = ()
-    dns: tuple[str, ...] = ()
-    search: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    auto_remove: bool = False
+Members = tuple[tuple[Network, Endpoint], ...]
 
 
 class Attached(Record):
     """A container that stands: its wishes, its plan, and the journal entry while that is open.
 
-    ``first``: the default network was made for it.
+    ``hosts`` is the file of names it sees, ``chosen`` are the addresses nobody asked for. ``first``: the
+    default
+    network was made for it.
     """
 
-    network: Network
     sandbox: Sandbox
-    endpoint: Endpoint
+    members: Members
     plan: Plan
-    fixed: bool = False
+    hosts: str = ""
+    chosen: tuple[Chosen, ...] = ()
     entry: int = 0
     first: bool = False
 
-
-def check(request: RunRequest) -> Address | None:
-    """All that can be refused without looking at the machine; the address, if one is asked for."""
-    check_name(request.name, "container")
-    check_ifname(request.ifname)
-    if request.hostname:
-        check_hostname(request.hostname)
-    for alias in request.aliases:
-        check_hostname(alias, "alias")
-    if request.mac:
-        check_mac(request.mac)
-    for server in request.dns:
-        if parse_address(server, "DNS server").loopback:
-            raise BadInput(f"DNS server {server} is a loopback address", "inside a container that is itself")
-    for domain in request.search:
-        # A blank would be two domains, a newline another line of resolv.conf; "." is none, as docker has it.
-        if domain != ".":
-            check_hostname(domain.removesuffix("."), "search domain")
-    _check_publish(request.publish)
-    return parse_address(request.address) if request.address else None
-
-
-def _check_publish(publish: Sequence[Publish]) -> None:
-    """No two of them clash. Only those of one port are compared: a range may be thousands."""
-    ports: dict[tuple[str, int], list[Publish]] = {}
-    for one in publish:
-        near = ports.setdefault((one.proto, one.host_port), [])
-        for other in near:
-            if one.clashes(other):
-                raise BadInput(f"published port {one} clashes with {other}")
-        near.append(one)
-
-
-class Claims:
-    """What the requests of one batch have taken so far, beside what is stored."""
-
-    __slots__ = ("addresses", "hint", "names", "ports")
-
-    def __init__(self) -> None:
-        self.addresses: set[Address] = set()
-        self.names: set[str] = set()
-        self.ports: dict[tuple[str, int], list[Publish]] = {}
-        self.hint = 0
+    @property
+    def endpoint(self) -> Endpoint:
+        """Its endpoint in the network that was named first."""
+        return self.members[0][1]
 
 
 def attach(work: Work, request: RunRequest) -> Attached:
-    """Makes a container's place in its network. Its journal entry stays open until ``settle``."""
-    address = check(request)
+    """Makes a container's places in its networks. Its journal entry stays open until ``settle``."""
+    check(request)
 
-    def make(network: Network, first: bool) -> Attached:
-        fresh = first and work.dry
-        found = _decide(work, network, request, address, Claims(), fresh)
-        before = () if fresh else _preparation(work, network, [found])
-        ports = _ports(work, [found.endpoint])
-        plan = Plan((*before, *ports, *found.plan.ops))
+    def make(networks: dict[str, Network], fresh: frozenset[str]) -> Attached:
+        found = _decide(work, networks, request, Claims(fresh if work.dry else frozenset()))
+        before = [] if fresh and work.dry else _preparation(work, networks.values(), [found])
+        plan = Plan((*before, *_ports(work, found.members), *found.plan.ops))
         if work.dry:
             work.show(plan)
             return found._replace(plan=plan)
-        entry = work.make(CONTAINER, request.name, plan, lambda: _store(work, found))
-        return found._replace(plan=plan, entry=entry, first=first)
+        entry = work.make(CONTAINER, request.name, plan, lambda: _store(work, [found]))
+        return found._replace(plan=plan, entry=entry, first=bool(fresh))
 
-    return _in_network(work, request.network, make)
+    return _in_networks(work, _wanted([request]), make)
 
 
 def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
-    """Makes many network-only containers in one network as one durable change: all or none."""
-    addresses = [check(r) for r in requests]
-    if any(r.network != requests[0].network for r in requests):
-        raise BadInput("containers of one batch belong to one network")
+    """Makes many network-only containers as one durable change: all or none."""
+    for request in requests:
+        check(request)
 
-    def make(network: Network, first: bool) -> list[Attached]:
-        fresh = first and work.dry
-        claims = Claims()
-        found = [
-            _decide(work, network, r, a, claims, fresh) for r, a in zip(requests, addresses, strict=True)
-        ]
-        before = () if fresh else _preparation(work, network, found)
-        ports = _ports(work, [f.endpoint for f in found])
+    def make(networks: dict[str, Network], fresh: frozenset[str]) -> list[Attached]:
+        claims = Claims(fresh if work.dry else frozenset())
+        found = [_decide(work, networks, r, claims) for r in requests]
+        before = [] if fresh and work.dry else _preparation(work, networks.values(), found)
+        ports = _ports(work, [m for f in found for m in f.members])
         plan = Plan((*before, *ports, *batched([f.plan.ops for f in found]).ops))
         if work.dry:
             work.show(plan)
             return found
-
-        def wish() -> None:
-            for one in found:
-                _store(work, one)
-
-        entry = work.make(CONTAINER, "\n".join([r.name for r in requests]), plan, wish)
+        names = "\n".join([r.name for r in requests])
+        entry = work.make(CONTAINER, names, plan, lambda: _store(work, found))
 
         def running() -> None:
             for request in requests:
@@ -153,91 +92,121 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
         work.settle(entry, running)
         return found
 
-    return _in_network(work, requests[0].network, make)
+    return _in_networks(work, _wanted(requests), make)
 
 
-def _in_network(work: Work, name: str, make: Callable[[Network, bool], T]) -> T:
-    """``make`` with the network, and whether that is the default one, made (in a dry run: planned) for it.
+def _wanted(requests: Sequence[RunRequest]) -> list[str]:
+    return list(dict.fromkeys([j.network for r in requests if not r.mode for j in r.joins]))
+
+
+def _in_networks(
+    work: Work, names: Sequence[str], make: Callable[[dict[str, Network], frozenset[str]], T]
+) -> T:
+    """``make`` with the networks, and which of them, the default one, was made (in a dry run: planned) for
+    it.
 
     Takes the lock. A default network that was made in vain goes again.
     """
     with work.machine.lock():
         work.recover()
-        if name != DEFAULT:
-            return make(work.store.network(name), False)
+        known = {name: work.store.network(name) for name in names if name != DEFAULT}
+        if DEFAULT not in names:
+            return make(known, frozenset())
         from weft.engine.network import drop_default, ensure_default
 
-        first = work.store.find_network(DEFAULT) is None
-        network = ensure_default(work)
+        fresh = frozenset([DEFAULT] if work.store.find_network(DEFAULT) is None else [])
+        known[DEFAULT] = ensure_default(work)
         try:
-            return make(network, first)
+            return make(known, fresh)
         except BaseException:
-            if first and not work.dry:
+            if fresh and not work.dry:
                 drop_default(work)
             raise
 
 
-def _decide(
-    work: Work, network: Network, request: RunRequest, address: Address | None, claims: Claims, fresh: bool
-) -> Attached:
-    """Address, names and ports of a container; every clash with what weft knows is found here."""
-    store, pool = work.store, network.pool4
-    if request.name in claims.names or store.has_container(request.name):
+def _decide(work: Work, networks: dict[str, Network], request: RunRequest, claims: Claims) -> Attached:
+    """Addresses, names and ports of a container; every clash with what weft knows is found here."""
+    if request.name in claims.names or work.store.has_container(request.name):
         raise Conflict(f"container {request.name} exists already", f"`weft rm -f {request.name}` removes it")
     claims.names.add(request.name)
-    for publish in request.publish:
-        _claim_port(work, publish, claims)
-    if not fresh and store.count_endpoints(network.name) + len(claims.names) > BRIDGE_PORTS:
+    if request.mode:
+        return _by_mode(work, request)
+    members: list[tuple[Network, Endpoint]] = []
+    chosen: list[Chosen] = []
+    for join in request.joins:
+        network = networks[join.network]
+        endpoint, found = decide_endpoint(work, network, request.name, join, claims, [e for _, e in members])
+        members.append((network, endpoint))
+        chosen += found
+    members = published(work, members, request.publish, claims)
+    sandbox = _sandbox(work, request, [n for n, _ in members])
+    own = len(members) > 1 or bool(sandbox.extra_hosts)
+    hosts = work.own_hosts_file(sandbox.name) if own else work.hosts_file(members[0][0].name)
+    plan = Plan(_wants(work, sandbox, members, hosts, own))
+    return Attached(sandbox, tuple(members), plan, hosts, tuple(chosen))
+
+
+def decide_endpoint(
+    work: Work, network: Network, container: str, join: Join, claims: Claims, others: Sequence[Endpoint]
+) -> tuple[Endpoint, list[Chosen]]:
+    """A container's place in one more network, beside ``others`` that it has."""
+    store = work.store
+    planned = network.name in claims.planned
+    in_batch = len({a for a in claims.addresses if a[0] == network.name})
+    if not planned and store.count_endpoints(network.name) + in_batch >= BRIDGE_PORTS:
         raise Exhausted(
             f"network {network.name} is full: its bridge takes {BRIDGE_PORTS} ports (BR_MAX_PORTS)",
             "use another network",
         )
-    fixed = address is not None
-    if address is not None:
-        owner = "of this batch" if address in claims.addresses else ""
-        if not owner and not fresh:
-            owner = store.address_holder(network.name, address)
-        ipam.check_free(pool, address, owner)
-    else:
-        address = _free_address(work, network, claims, fresh)
-    claims.addresses.add(address)
-    root = store.root
-    sandbox = Sandbox(
-        root=root,
-        name=request.name,
-        hostname=request.hostname or request.name,
-        dns=request.dns or _upstreams(work),
-        search=request.search,
-        command=request.command,
-        auto_remove=request.auto_remove,
-        created=work.machine.now(),
-    )
+    if join.mac and not planned:
+        owner = store.mac_holder(network.name, join.mac)
+        if owner or (network.name, join.mac) in claims.macs:
+            raise Conflict(f"MAC {join.mac} is taken by container {owner or 'of this batch'}")
+    claims.macs.add((network.name, join.mac))
+    cidrs, chosen = lease.addresses(work, network, join, claims)
+    ifname = _ifname(network, join, others)
     endpoint = Endpoint(
-        root=root,
+        root=store.root,
         network=network.name,
-        container=request.name,
-        addresses=(Cidr(address, pool.subnet.prefix),),
-        mac=request.mac,
-        ifname=request.ifname,
-        aliases=request.aliases,
-        publish=request.publish,
+        container=container,
+        addresses=cidrs,
+        mac=join.mac,
+        ifname=ifname,
+        aliases=join.aliases,
+        priority=join.priority,
+        sysctls=interface_sysctls(join, ifname),
+        routes=hops_of(join),
     )
-    wants = driver.endpoint_wants(network, sandbox, endpoint, work.hosts_file(network.name))
-    return Attached(network, sandbox, endpoint, Plan(wants), fixed)
+    return endpoint, chosen
 
 
-def _free_address(work: Work, network: Network, claims: Claims, fresh: bool) -> Address:
-    def is_free(value: int) -> bool:
-        address = Address(pool.subnet.version, value)
-        return address not in claims.addresses and (
-            fresh or not work.store.address_holder(network.name, address)
+def _ifname(network: Network, join: Join, others: Sequence[Endpoint]) -> str:
+    """As asked for, else the network's prefix with the lowest number that is free."""
+    taken = {e.ifname for e in others}
+    if join.ifname:
+        if join.ifname in taken:
+            raise Conflict(f"interface name {join.ifname} is taken in this container")
+        return join.ifname
+    prefix = network.option("ifname_prefix", "eth")
+    return next(name for n in range(len(taken) + 1) if (name := f"{prefix}{n}") not in taken)
+
+
+def published(
+    work: Work, members: list[tuple[Network, Endpoint]], wanted: Sequence[Publish], claims: Claims
+) -> list[tuple[Network, Endpoint]]:
+    """Endpoints with the ports: those belong to the first network that has a way out. Conflict, BadInput."""
+    if not wanted:
+        return members
+    place = next((i for i, (network, _) in enumerate(members) if not network.internal), -1)
+    if place < 0:
+        raise BadInput(
+            f"--publish: network {members[0][0].name} is internal, nothing comes in", "use another network"
         )
-
-    pool = network.pool4
-    hint = claims.hint or (0 if fresh else work.store.next_address(network.name))
-    found = ipam.next_free(pool, hint, is_free)
-    claims.hint = found.value + 1
-    return found
+    network, endpoint = members[place]
+    publish = tuple(wanted)
+    for one in publish:
+        _claim_port(work, one, claims)
+    return [*members[:place], (network, endpoint._replace(publish=publish)), *members[place + 1 :]]
 
 
 def _claim_port(work: Work, publish: Publish, claims: Claims) -> None:
@@ -251,36 +220,111 @@ def _claim_port(work: Work, publish: Publish, claims: Claims) -> None:
     near.append(publish)
 
 
-def _upstreams(work: Work) -> tuple[str, ...]:
+def _sandbox(work: Work, request: RunRequest, networks: Sequence[Network]) -> Sandbox:
+    return Sandbox(
+        root=work.store.root,
+        name=request.name,
+        hostname=request.hostname or ("" if request.mode == "host" else request.name),
+        dns=request.dns or _upstreams(work, networks),
+        search=request.search,
+        command=request.command,
+        auto_remove=request.auto_remove,
+        created=work.machine.now(),
+        mode=request.mode,
+        extra_hosts=_extra_hosts(request, networks),
+        sysctls=tuple([sysctl_path(key, value) for key, value in request.sysctls]),
+    )
+
+
+def _extra_hosts(request: RunRequest, networks: Sequence[Network]) -> tuple[tuple[str, str], ...]:
+    gateways = [str(p.gateway) for p in networks[0].pools] if networks else []
+    found = []
+    for name, address in request.extra_hosts:
+        if address == HOST_GATEWAY and not gateways:
+            raise BadInput(f"--add-host {name}:{HOST_GATEWAY}: there is no network, hence no gateway")
+        found += [(name, a) for a in (gateways if address == HOST_GATEWAY else [address])]
+    return tuple(found)
+
+
+def _upstreams(work: Work, networks: Sequence[Network]) -> tuple[str, ...]:
+    """The host's name servers; none where all networks are internal: a query must not get out."""
+    if all(network.internal for network in networks):
+        return ()
     servers, _ = work.machine.upstreams()
     if not servers:
         work.say("warning: the host has no name server but loopback ones; give one with --dns")
     return servers
 
 
-def _preparation(work: Work, network: Network, found: Sequence[Attached]) -> list[Op]:
+def _by_mode(work: Work, request: RunRequest) -> Attached:
+    """A container without a network of weft's: the host's, none, or another container's."""
+    kind, _, donor = request.mode.partition(":")
+    if kind == "container":
+        return _shared(work, request, donor)
+    sandbox = _sandbox(work, request, ())
+    if kind == "host":
+        return Attached(sandbox, (), Plan(()))
+    lines = tuple([f"{address}\t{name}" for name, address in sandbox.extra_hosts])
+    hosts = work.own_hosts_file(request.name)
+    sandbox = sandbox._replace(dns=request.dns)
+    wants = (*driver.sandbox_wants(sandbox, hosts, lines), *driver.sandbox_starts(sandbox))
+    return Attached(sandbox, (), Plan(wants), hosts)
+
+
+def _shared(work: Work, request: RunRequest, donor: str) -> Attached:
+    """Another container's network namespace, with its names; Conflict when that has exited, NotFound."""
+    other, state = work.store.container(donor)
+    if other.mode == "host" or other.mode.startswith("container:"):
+        word = "the host's" if other.mode == "host" else f"{other.mode.partition(':')[2]}'s"
+        raise Conflict(f"container {other.name} has no network namespace of its own: it uses {word}")
+    if state.word not in ("running", "paused") or not work.netns_inode(other.name):
+        raise Conflict(f"container {other.name} is not running", "its network namespace is gone")
+    sandbox = _sandbox(work, request, ())._replace(
+        hostname=other.hostname, dns=other.dns, search=other.search, mode=f"container:{other.name}"
+    )
+    hosts = work.hosts_of(other.name)
+    return Attached(sandbox, (), Plan(driver.sandbox_wants(sandbox, hosts, donor=other.name)), hosts)
+
+
+def _wants(
+    work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]], shown: str, own: bool
+) -> tuple[Op, ...]:
+    lines = work.own_hosts_lines(sandbox, [n.name for n, _ in members]) if own else None
+    ops = list(driver.sandbox_wants(sandbox, shown, lines))
+    for network, endpoint in members:
+        hosts = work.hosts_files(network.name, sandbox.name if own else "")
+        ops += driver.endpoint_wants(network, sandbox, endpoint, hosts)
+    ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
+    return tuple(ops)
+
+
+def _preparation(work: Work, networks: Iterable[Network], found: Sequence[Attached]) -> list[Op]:
     """What must go first, after a look at what is there. Only what carries our mark may go."""
-    _check_network(work, network)
+    for network in networks:
+        check_network(work, network)
     return [op for one in found for op in _make_room(work, one)]
 
 
-def _check_network(work: Work, network: Network) -> None:
+def check_network(work: Work, network: Network) -> None:
+    """A network is whole: without its bridge and the guards nothing is attached. KernelError."""
     facts = work.machine.network_facts(network.bridge)
     if facts.bridge is None or network.mark not in facts.bridge.altnames:
         raise KernelError(
             f"bridge {network.bridge} of network {network.name} is gone, or no longer weft's",
-            hint=f"make it again: weft net rm -f {network.name}, then weft net create",
+            hint="`weft repair` makes it again",
         )
     if [family for family, said in facts.tables if said == mark(network.root)] != ["inet", "bridge"]:
         raise KernelError(
             "the firewall tables of weft are gone: without its guards no container is attached",
-            hint="somebody flushed nftables; remove the networks (weft net rm -f) and make them again",
+            hint="somebody flushed nftables; `weft repair` makes them again",
         )
 
 
-def _make_room(work: Work, found: Attached) -> tuple[Op, ...]:
-    name, endpoint = found.sandbox.name, found.endpoint
-    facts = work.machine.place_facts(endpoint.mark, name)
+def _make_room(work: Work, found: Attached) -> list[Op]:
+    name = found.sandbox.name
+    if found.sandbox.mode == "host":
+        return []
+    facts = work.machine.place_facts([e.mark for _, e in found.members], name)
     if facts.netns:
         raise NotOurs(
             f"a network namespace {name} exists under /run/netns and is not weft's", "choose another --name"
@@ -288,11 +332,22 @@ def _make_room(work: Work, found: Attached) -> tuple[Op, ...]:
     if facts.foreign_file:
         raise NotOurs(f"{facts.foreign_file} exists and is not weft's", "choose another --name")
     # A container of this name was removed a moment ago and its namespace is still dying.
-    return (LinkDel(facts.stale.ifname, endpoint.mark),) if facts.stale is not None else ()
+    return [LinkDel(link.ifname, link_mark) for link, link_mark in facts.stale]
 
 
-def _ports(work: Work, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
+def stale_links(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
+    """Links of earlier endpoints of the same place, which are to go first."""
+    facts = work.machine.place_facts([e.mark for e in endpoints], "")
+    return [LinkDel(link.ifname, link_mark) for link, link_mark in facts.stale]
+
+
+def _ports(work: Work, members: Sequence[tuple[Network, Endpoint]]) -> tuple[Op, ...]:
     """Holding the published ports comes first: most of what can fail about them fails there."""
+    return hold_ports(work, [e for _, e in members])
+
+
+def hold_ports(work: Work, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
+    """What keeps published ports from other programs, and serves them on 127.x."""
     publishes = [p for e in endpoints for p in e.publish]
     if not publishes:
         return ()
@@ -309,11 +364,18 @@ def _ports(work: Work, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
     return (*first, *[op for e in endpoints for op in driver.loopback_wants(e)])
 
 
-def _store(work: Work, found: Attached) -> None:
-    work.store.add_container(found.sandbox, "created")
-    work.store.add_endpoint(found.endpoint)
-    if not found.fixed:
-        work.store.set_next_address(found.network.name, found.endpoint.address.value + 1)
+def _store(work: Work, found: Sequence[Attached]) -> None:
+    store, last = work.store, {}
+    store.wake(work.machine.uptime(), REST)
+    for one in found:
+        store.add_container(one.sandbox, "created")
+        for _, endpoint in one.members:
+            store.add_endpoint(endpoint)
+        if len(one.members) > 1 or one.sandbox.extra_hosts:
+            store.set_own_hosts(one.sandbox.name)
+        last.update({(c.network, c.place): c.address for c in one.chosen})
+    for (network, place), address in last.items():
+        store.set_next_address(network, place, address._replace(value=address.value + 1))
 
 
 def settle(work: Work, found: Attached, state: State) -> None:
@@ -338,9 +400,9 @@ def create(work: Work, request: RunRequest) -> Attached:
     return found
 
 
-def published_remark(endpoint: Endpoint) -> str:
+def published_remark(publishes: Sequence[Publish]) -> str:
     """What a user should know of ports published on 127.0.0.1 by default; "" when there are none."""
-    local = [p for p in endpoint.publish if p.host.loopback]
+    local = [p for p in publishes if p.host.loopback]
     if not local:
         return ""
     ports = ", ".join([f"{p.host}:{p.host_port} -> {p.port}/{p.proto}" for p in local])

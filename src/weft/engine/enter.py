@@ -37,13 +37,14 @@ def enter(work: Work, name: str, launch: Launch) -> Entrance:
         work.recover()
         reap(work)
         sandbox, state = work.store.container(name)
-        endpoint = work.store.endpoint(sandbox.name)
-    if endpoint is None or state.word == "exited":
+        hosts = work.hosts_of(sandbox.name)
+    if state.word == "exited":
         raise Conflict(f"container {sandbox.name} has exited", "start another with `weft run`")
     view = launch._replace(
+        name=sandbox.name,
         netns=sandbox.name,
         hostname=sandbox.hostname,
-        hosts=work.hosts_file(endpoint.network),
+        hosts=hosts,
         resolv=f"{ETC_NETNS}/{sandbox.name}/resolv.conf",
     )
     return Entrance(view, state.pid, state.started)

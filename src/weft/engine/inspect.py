@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from weft.core.drivers.bridge import LENT
+from weft.core.ipam.pool import room
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from weft.core.model.network import Endpoint, Network, Sandbox
+    from weft.core.model.network import Endpoint, Network, Pool, Sandbox
     from weft.core.model.state import State
     from weft.engine.work import Work
 
@@ -15,36 +18,42 @@ if TYPE_CHECKING:
 def networks(work: Work, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The networks of these names, or all: id, name, driver, subnets, endpoints and the rest."""
     found = [work.store.network(n) for n in names] if names else work.store.networks()
-    return [_network(network, work.store.endpoints(network.name)) for network in found]
+    return [_network(work, network) for network in found]
 
 
-def _network(network: Network, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    pool = network.pool4
-    low, high = pool.subnet.usable
-    usable = high - low + 1
-    used = len(endpoints) + 1
+def _network(work: Work, network: Network) -> dict[str, Any]:
+    endpoints = work.store.endpoints(network.name)
     return {
         "id": network.id,
         "name": network.name,
         "driver": network.driver,
-        "internal": False,
-        "ipv6": False,
+        "internal": network.internal,
+        "isolated": network.isolated,
+        "nat": network.nat,
+        "ipv6": network.ipv6,
         "mtu": network.mtu,
         "created": network.created,
-        "subnets": [
-            {
-                "subnet": str(pool.subnet),
-                "gateway": str(pool.gateway),
-                "ip_range": None,
-                "used": used,
-                "free": usable - used,
-            }
-        ],
-        "options": {},
+        "subnets": [_subnet(work, network, pool) for pool in network.pools],
+        "options": {k: v for k, v in network.options if k != LENT},
         "labels": dict(network.labels),
         "bridge": network.bridge,
+        "adopted": network.adopted,
         "endpoints": [_endpoint(e) for e in endpoints],
         "publish": [p for e in endpoints for p in publishes(e)],
+    }
+
+
+def _subnet(work: Work, network: Network, pool: Pool) -> dict[str, Any]:
+    """``used`` counts the gateway and containers' addresses, ``free`` what is left to be given away."""
+    taken = work.store.count_addresses(network.name, pool.subnet)
+    within = work.store.count_addresses(network.name, pool.ip_range) if pool.ip_range else taken
+    return {
+        "subnet": str(pool.subnet),
+        "gateway": str(pool.gateway),
+        "ip_range": str(pool.ip_range) if pool.ip_range else None,
+        "aux": {name: str(address) for name, address in pool.aux},
+        "used": taken + 1,
+        "free": max(room(pool) - within, 0),
     }
 
 
@@ -56,13 +65,12 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "mac": endpoint.hardware,
         "addresses": [str(c) for c in endpoint.addresses],
         "aliases": list(endpoint.aliases),
+        "gw_priority": endpoint.priority,
     }
 
 
-def publishes(endpoint: Endpoint | None) -> list[dict[str, Any]]:
+def publishes(endpoint: Endpoint) -> list[dict[str, Any]]:
     """The published ports of an endpoint."""
-    if endpoint is None:
-        return []
     return [
         {
             "container": endpoint.container,
@@ -79,9 +87,9 @@ def containers(work: Work, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The containers of these names, or all: id, name, state, pids, networks and the rest."""
     found = [work.store.container(n) for n in names] if names else work.store.containers()
     inodes = {s.name: work.netns_inode(s.name) for s, _ in found}
-    inside = work.machine.processes(inodes.values())
-    gateways = {n.name: str(n.pool4.gateway) for n in work.store.networks()}
-    return [_container(work, s, state, inodes[s.name], inside, gateways) for s, state in found]
+    inside = work.inside([s.name for s, _ in found])
+    networks = {n.name: n for n in work.store.networks()}
+    return [_container(work, s, state, inodes[s.name], inside, networks) for s, state in found]
 
 
 def _container(
@@ -89,10 +97,10 @@ def _container(
     sandbox: Sandbox,
     state: State,
     inode: int,
-    inside: dict[int, list[int]],
-    gateways: dict[str, str],
+    inside: dict[str, list[int]],
+    networks: dict[str, Network],
 ) -> dict[str, Any]:
-    endpoint = work.store.endpoint(sandbox.name)
+    endpoints = work.store.endpoints_of(sandbox.name)
     running = state.word == "running" and state.pid is not None
     # Held by its name alone, which somebody took off.
     gone = state.word == "running" and state.pid is None and not inode
@@ -103,25 +111,31 @@ def _container(
         "hostname": sandbox.hostname,
         "state": "exited" if gone else state.word,
         "pid": state.pid if running else None,
-        "pids": sorted(inside.get(inode, [])),
+        "pids": sorted(inside.get(sandbox.name, [])),
         "exit_code": state.exit_code,
         "created": sandbox.created,
-        "networks": {endpoint.network: _membership(endpoint, gateways)} if endpoint else {},
+        "network_mode": sandbox.mode or "networks",
+        "networks": {e.network: _membership(e, networks[e.network]) for e in endpoints},
         "namespaces": spaces or ({"net": inode} if inode else {}),
-        "publish": publishes(endpoint),
+        "publish": [p for e in endpoints for p in publishes(e)],
         "limits": {},
         "command": list(sandbox.command),
         "dns": list(sandbox.dns),
+        "extra_hosts": [f"{name}:{address}" for name, address in sandbox.extra_hosts],
         "auto_remove": sandbox.auto_remove,
     }
 
 
-def _membership(endpoint: Endpoint, gateways: dict[str, str]) -> dict[str, Any]:
+def _membership(endpoint: Endpoint, network: Network) -> dict[str, Any]:
+    """``gateway`` is that of the first address, ``gateways`` one for each."""
+    gateways = [str(network.gateway_for(c.address)) for c in endpoint.addresses]
     return {
         "ifname": endpoint.ifname,
         "host_ifname": endpoint.host_ifname,
         "mac": endpoint.hardware,
         "addresses": [str(c) for c in endpoint.addresses],
-        "gateway": gateways.get(endpoint.network, ""),
+        "gateway": "" if network.internal else next(iter(gateways), ""),
+        "gateways": [] if network.internal else gateways,
+        "gw_priority": endpoint.priority,
         "aliases": list(endpoint.aliases),
     }

@@ -3,156 +3,215 @@
 from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
-from weft.core.ipam import pool as ipam
-from weft.core.model.address import Address, Subnet, parse_address, parse_subnet
-from weft.core.model.errors import BadInput, Conflict, NotOurs, NotYet
+from weft.core.drivers import options
+from weft.core.model.errors import BadInput, Conflict, NotOurs
 from weft.core.model.names import check_ifname, check_name, mark
-from weft.core.model.network import DEFAULT, Network, Pool, derived_bridge
+from weft.core.model.network import DEFAULT, Network, derived_bridge
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
+from weft.engine import pools
 from weft.engine.work import NETWORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from weft.core.model.facts import HostFacts
+    from weft.core.model.facts import BridgeFact, HostFacts
+    from weft.engine.pools import Asked
     from weft.engine.work import Work
+
+_MTU = (68, 65535)
+#: RFC 8200: every link that carries IPv6 takes packets of this size.
+_MTU6 = 1280
 
 
 class NetworkRequest(Record):
-    """What a user asks of ``net create``; texts are as typed."""
+    """What a user asks of ``net create``; texts are as typed. ``options`` are those of ``-o``."""
 
     name: str
     subnets: tuple[str, ...] = ()
-    gateway: str = ""
+    gateways: tuple[str, ...] = ()
     bridge: str = ""
     mtu: int = 0
     labels: tuple[tuple[str, str], ...] = ()
+    ranges: tuple[str, ...] = ()
+    aux: tuple[str, ...] = ()
+    ipv6: bool = False
+    internal: bool = False
+    isolated: bool = False
+    nat: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+
+class Checked(Record):
+    """A request with its options worked in, its addresses parsed."""
+
+    request: NetworkRequest
+    asked: Asked
 
 
 def create(work: Work, request: NetworkRequest) -> Network:
     """Makes a network. Conflict when its name, bridge or subnet is taken; BadInput, NotYet."""
-    subnet, gateway = check(request)
+    checked = check(request)
     with work.machine.lock():
         work.recover()
-        return make(work, request, subnet, gateway)
+        return make(work, checked)
 
 
-def check(request: NetworkRequest) -> tuple[Subnet | None, Address | None]:
+def check(request: NetworkRequest) -> Checked:
     """All that can be refused without looking at the machine."""
     check_name(request.name, "network")
     if request.name == DEFAULT:
         raise BadInput("network name 'default' is reserved", "it is made when a container first needs it")
-    if len(request.subnets) > 1:
-        raise NotYet("several subnets in one network are not built yet")
-    subnet = parse_subnet(request.subnets[0]) if request.subnets else None
-    if subnet is not None:
-        _check_subnet(subnet)
-    gateway = parse_address(request.gateway, "gateway") if request.gateway else None
-    if gateway is not None and subnet is None:
-        raise BadInput("--gateway needs --subnet", f"add --subnet, for example {gateway}/24 with host bits 0")
-    if gateway is not None and subnet is not None:
-        ipam.check_host(subnet, gateway, "gateway")
+    return _check(request)
+
+
+def _check(request: NetworkRequest) -> Checked:
+    given = options.parse(request.options)
+    request = _with_options(request, given)
+    asked = pools.parse(request.subnets, request.gateways, request.ranges, request.aux)
+    asked = asked._replace(ipv6=request.ipv6, ipv4=given.get("ipv4", "true") == "true")
+    if not asked.ipv4 and not asked.ipv6 and not asked.subnets:
+        raise BadInput("a network without IPv4 and without IPv6", "add --ipv6 or a subnet")
+    if not asked.ipv4 and any(s.version == 4 for s in asked.subnets):
+        raise BadInput("option ipv4=false conflicts with an IPv4 subnet")
     if request.bridge:
         check_ifname(request.bridge)
-    if request.mtu and not 68 <= request.mtu <= 65535:
-        raise BadInput(f"MTU {request.mtu} is not between 68 and 65535")
-    return subnet, gateway
-
-
-_RESERVED = (
-    (Subnet(4, 0, 8), "this network (RFC 1122)"),
-    (Subnet(4, 127 << 24, 8), "loopback"),
-    (Subnet(4, (169 << 24) + (254 << 16), 16), "link-local"),
-    (Subnet(4, 224 << 24, 3), "multicast and reserved"),
-)
-
-
-def _check_subnet(subnet: Subnet) -> None:
-    if subnet.version == 6:
-        raise NotYet(f"subnet {subnet}: IPv6 networks are not built yet", "give an IPv4 subnet")
-    if not 8 <= subnet.prefix <= 30:
+    six = asked.ipv6 or any(s.version == 6 for s in asked.subnets)
+    low, high = (_MTU6 if six else _MTU[0]), _MTU[1]
+    if request.mtu and not low <= request.mtu <= high:
+        raise BadInput(f"MTU {request.mtu} is not between {low} and {high}")
+    if request.nat not in ("", "nat", "routed"):
+        raise BadInput(f"--nat {request.nat!a} is not nat or routed")
+    if request.internal and request.nat == "routed":
         raise BadInput(
-            f"subnet {subnet} is not between /8 and /30", "a gateway and a container need two addresses"
+            "--internal conflicts with --nat routed", "an internal network has no way out and none in"
         )
-    for reserved, why in _RESERVED:
-        if subnet.overlaps(reserved):
-            raise BadInput(f"subnet {subnet} overlaps {reserved}: {why}")
+    return Checked(request, asked)
 
 
-def make(work: Work, request: NetworkRequest, subnet: Subnet | None, gateway: Address | None) -> Network:
+def _with_options(request: NetworkRequest, given: dict[str, str]) -> NetworkRequest:
+    """A flag and an option that say the same thing may not differ."""
+    routed = given.get("gateway_mode_ipv4", given.get("gateway_mode_ipv6", ""))
+    if given.get("enable_ip_masquerade") == "false":
+        routed = "routed"
+    said = {
+        "bridge": given.get("bridge", ""),
+        "mtu": int(given.get("mtu", "0")),
+        "nat": routed,
+    }
+    for field, value in said.items():
+        flag = getattr(request, field)
+        if value and flag and flag != value:
+            raise BadInput(f"--{field} {flag} and the option for it ({value}) differ")
+        if value:
+            request = request._replace(**{field: value})
+    isolated = request.isolated or given.get("enable_icc") == "false"
+    ipv6 = request.ipv6 or given.get("ipv6") == "true"
+    kept = {k: v for k, v in given.items() if k in ("ifname_prefix", "host_ipv4", "host_ipv6")}
+    return request._replace(isolated=isolated, ipv6=ipv6, options=tuple(sorted(kept.items())))
+
+
+def make(work: Work, checked: Checked) -> Network:
     """Makes a checked network; the lock is held."""
+    request = checked.request
     if work.store.find_network(request.name) is not None:
         raise Conflict(
             f"network {request.name} exists already", f"`weft net inspect {request.name}` shows it"
         )
     facts = work.machine.host_facts()
     known = work.store.networks()
-    network = _decide(work, request, subnet, gateway, facts, known)
-    _check_host(network, facts, known)
+    network = _decide(work, checked, facts, known)
+    found = _check_host(work, network, facts, known)
+    if found is not None:
+        network = _adopted(network, found)
+    pools.check_clashes(network.pools, network.bridge, facts, known)
     plan = _plan(work, network, facts, first=not known)
     if work.dry:
         work.show(plan)
         return network
     entry = work.make(NETWORK, network.name, plan, lambda: work.store.add_network(network))
     work.settle(entry)
-    if not facts.forwarding:
-        work.say("switched net.ipv4.ip_forward on: containers reach other networks through this host")
+    _tell(work, network, facts)
     return network
 
 
-def _decide(
-    work: Work,
-    request: NetworkRequest,
-    subnet: Subnet | None,
-    gateway: Address | None,
-    facts: HostFacts,
-    known: tuple[Network, ...],
-) -> Network:
-    if subnet is None:
-        taken = [f.subnet for f in facts.routes] + [n.pool4.subnet for n in known]
-        subnet = ipam.choose_subnet(taken + [Subnet(a.version, a.value, 32) for a in facts.nameservers])
-    root = work.store.root
-    return Network(
+def _tell(work: Work, network: Network, facts: HostFacts) -> None:
+    if network.internal:
+        return
+    if network.ipv4 and not facts.forwarding:
+        work.say("switched net.ipv4.ip_forward on: containers reach other networks through this host")
+    if network.ipv6 and not facts.forwarding6:
+        work.say(
+            "switched net.ipv6.conf.all.forwarding on: containers reach other networks through this host"
+        )
+        for ifname in facts.advertised:
+            work.say(
+                f"set accept_ra of {ifname} to 2: a forwarding host would drop its advertised IPv6 routes"
+            )
+
+
+def _decide(work: Work, checked: Checked, facts: HostFacts, known: tuple[Network, ...]) -> Network:
+    root, request = work.store.root, checked.request
+    network = Network(
         root=root,
         name=request.name,
         number=work.store.free_number(),
-        pools=(Pool(subnet, gateway or ipam.first_host(subnet)),),
+        pools=(),
         bridge=request.bridge or derived_bridge(root, request.name),
-        mtu=request.mtu or 1500,
+        mtu=request.mtu or facts.uplink_mtu,
         labels=request.labels,
         created=work.machine.now(),
+        internal=request.internal,
+        isolated=request.isolated,
+        nat=request.nat or "nat",
+        follows_mtu=not request.mtu,
+        options=request.options,
     )
+    found = pools.decide(checked.asked, network.id, facts, known, work.machine.auto_pools())
+    if any(p.subnet.version == 6 for p in found):
+        network = network._replace(mtu=max(network.mtu, _MTU6))
+    return network._replace(pools=found)
 
 
-def _check_host(network: Network, facts: HostFacts, known: tuple[Network, ...]) -> None:
-    """Nothing foreign is in the way: subnet, bridge, tables."""
-    subnet = network.pool4.subnet
+def _check_host(
+    work: Work, network: Network, facts: HostFacts, known: tuple[Network, ...]
+) -> BridgeFact | None:
+    """Nothing foreign is in the way: bridge, tables. A bridge that is somebody's is looked at: it is
+    adopted."""
     for other in known:
-        if subnet.overlaps(other.pool4.subnet):
-            raise Conflict(f"subnet {subnet} overlaps {other.pool4.subnet} of network {other.name}")
         if other.bridge == network.bridge:
             raise Conflict(f"bridge {network.bridge} belongs to network {other.name}")
-    for route in facts.routes:
-        if subnet.overlaps(route.subnet) and route.by != network.bridge:
-            raise Conflict(
-                f"subnet {subnet} overlaps the host's route to {route.subnet} by {route.by}",
-                "choose another --subnet, or leave it out",
-            )
-    link = facts.link(network.bridge)
-    if link is not None and network.mark not in link.altnames:
-        raise NotOurs(
-            f"a link {network.bridge} ({link.kind or 'device'}) exists and is not weft's",
-            "choose another --bridge",
-        )
     for family, said in facts.tables:
         if said != mark(network.root):
             raise NotOurs(
                 f"the firewall table {family} weft exists and is not this root's ({said or 'no mark'})",
                 f"another weft root has it, or see: nft list table {family} weft",
             )
+    link = facts.link(network.bridge)
+    if link is None or network.mark in link.altnames:
+        return None
+    if link.kind != "bridge" or any(name.startswith("weft:") for name in link.altnames):
+        whose = "another weft root's" if link.kind == "bridge" else "not a bridge"
+        raise NotOurs(
+            f"a link {network.bridge} ({link.kind or 'device'}) exists and is {whose}",
+            "choose another --bridge",
+        )
+    return work.machine.bridge_fact(network.bridge)
+
+
+def _adopted(network: Network, found: BridgeFact) -> Network:
+    """The network on a bridge that was there before: its gateway is the address that the bridge has."""
+    chosen = []
+    for pool in network.pools:
+        has = next((c.address for c in found.addresses if c.address in pool.subnet), None)
+        chosen.append(pool if has is None else pool._replace(gateway=has))
+    mtu = found.mtu if network.follows_mtu else network.mtu
+    there = {c.address for c in found.addresses}
+    lent = " ".join([str(p.gateway) for p in chosen if p.gateway not in there])
+    options = (*network.options, *([(driver.LENT, lent)] if lent else []))
+    return network._replace(adopted=True, pools=tuple(chosen), mtu=mtu, follows_mtu=False, options=options)
 
 
 def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
@@ -168,15 +227,25 @@ def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
                 ops.append(TableDel(op.family, op.table))
             if first or not there:
                 ops.append(op)
-    if not facts.forwarding:
-        ops.append(driver.forwarding())
+    if not network.internal:
+        ops += _forwarding(network, facts)
     return Plan((*ops, *driver.network_wants(network, work.hosts_file(network.name))))
+
+
+def _forwarding(network: Network, facts: HostFacts) -> list[Op]:
+    ops: list[Op] = []
+    if network.ipv4 and not facts.forwarding:
+        ops.append(driver.forwarding())
+    if network.ipv6 and not facts.forwarding6:
+        ops += [driver.keep_advertised(ifname) for ifname in facts.advertised]
+        ops.append(driver.forwarding(6))
+    return ops
 
 
 def ensure_default(work: Work) -> Network:
     """The network of containers that name none; made when first needed. The lock is held."""
     found = work.store.find_network(DEFAULT)
-    return found or make(work, NetworkRequest(DEFAULT), None, None)
+    return found or make(work, _check(NetworkRequest(DEFAULT)))
 
 
 def drop_default(work: Work) -> None:
@@ -187,7 +256,10 @@ def drop_default(work: Work) -> None:
 
 
 def remove(work: Work, name: str, force: bool = False) -> Network:
-    """Removes a network; Conflict, naming them, while containers use it, unless ``force`` ends those."""
+    """Removes a network; Conflict, naming them, while containers use it, unless ``force`` takes those out:
+    containers that are in no other network are removed, others and foreign namespaces are disconnected."""
+    from weft.engine import connect
+
     with work.machine.lock():
         work.recover()
         network = work.store.network(name)
@@ -199,8 +271,25 @@ def remove(work: Work, name: str, force: bool = False) -> Network:
                 f"network {network.name} is in use by {names}{more}",
                 "remove those containers, or use `weft net rm -f`",
             )
-        _remove(work, network, [e.container for e in endpoints])
+        alone = []
+        for endpoint in endpoints:
+            sandbox = work.store.container(endpoint.container)[0]
+            if sandbox.target or len(work.store.endpoints_of(sandbox.name)) > 1:
+                connect.disconnect_locked(work, network, sandbox)
+            else:
+                alone.append(sandbox.name)
+        _remove(work, network, alone)
         return network
+
+
+def prune(work: Work) -> list[str]:
+    """Removes the networks that nobody is in; their names."""
+    with work.machine.lock():
+        work.recover()
+        gone = [n for n in work.store.networks() if not work.store.count_endpoints(n.name)]
+        for network in gone:
+            _remove(work, network, [])
+        return [network.name for network in gone]
 
 
 def _remove(work: Work, network: Network, members: list[str]) -> None:
@@ -208,6 +297,7 @@ def _remove(work: Work, network: Network, members: list[str]) -> None:
     from weft.engine import proxy, removal
 
     found = [work.store.container(name)[0] for name in members]
+    removal.check_joiners(work, found)
     inside = removal.ends(work, found)
     detach = removal.detach_plan(work, found)
     plan = Plan((*detach.ops, *_removal(work, network, last=len(work.store.networks()) == 1).ops))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from weft.core.firewall.elements import endpoint_elements
 from weft.core.model.errors import Conflict
-from weft.core.model.network import Endpoint, Sandbox
+from weft.core.model.network import Endpoint, Network, Sandbox
 from weft.core.model.state import State
 from weft.core.ops.base import Op
-from weft.core.ops.file import HostsDel
+from weft.core.ops.file import HostsDel, HostsFileDel
 from weft.core.ops.loopback import LoopbackDel
 from weft.core.ops.netns import NetnsEnd
 from weft.core.plan.plan import Plan
@@ -16,7 +16,7 @@ from weft.engine.work import CONTAINER, DETACH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from weft.engine.work import Work
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def remove(work: Work, names: Sequence[str], force: bool = False) -> list[str]:
     """Removes containers and all that was made for them; their full names.
 
-    Conflict when one has processes, unless ``force`` kills those; then none is removed. NotFound.
+    Conflict when one has processes, unless ``force`` kills those, or when another one uses its network; then
+    none is removed. NotFound.
     """
     with work.machine.lock():
         work.recover()
@@ -34,7 +35,8 @@ def remove(work: Work, names: Sequence[str], force: bool = False) -> list[str]:
 def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
     """The same with the lock held."""
     found = [work.store.container(name)[0] for name in dict.fromkeys(names)]
-    inside = _inside(work, found)
+    check_joiners(work, found)
+    inside = work.inside([s.name for s in found])
     if inside and not force:
         name, pids = next(iter(inside.items()))
         shown = ", ".join([str(p) for p in pids[:5]])
@@ -42,7 +44,8 @@ def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
             f"container {name} has running processes (pid {shown})", f"`weft rm -f {name}` ends them first"
         )
     ends(work, found, inside)
-    plan = detach_plan(work, found)
+    gone = [*found, *_widowed(work, found)]
+    plan = detach_plan(work, gone)
     if work.dry:
         work.show(plan)
         return [s.name for s in found]
@@ -51,25 +54,45 @@ def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
         proxy.forget(work, plan)
 
     # Nobody is killed before that is on record: a crash in between would leave a third state.
-    work.unmake(CONTAINER, "\n".join([s.name for s in found]), plan, wish, populated=bool(inside))
+    work.unmake(CONTAINER, "\n".join([s.name for s in gone]), plan, wish, populated=bool(inside))
     return [s.name for s in found]
+
+
+def check_joiners(work: Work, found: Sequence[Sandbox]) -> None:
+    """Conflict when a container that stays shares the network of one that is to go."""
+    names = {s.name for s in found}
+    for sandbox in found:
+        others = [j for j in work.store.joiners(sandbox.name) if j not in names]
+        if others:
+            raise Conflict(
+                f"container {sandbox.name} lends its network to {', '.join(others[:5])}",
+                f"remove {'them' if len(others) > 1 else 'that'} first, or together with it",
+            )
+
+
+def _widowed(work: Work, found: Iterable[Sandbox]) -> list[Sandbox]:
+    """Donors that were to be removed when they ended, and stayed for these: the last joiner takes them
+    along."""
+    names = {s.name for s in found}
+    gone = []
+    for donor in {s.mode.partition(":")[2] for s in found if s.mode.startswith("container:")} - names:
+        if not work.store.has_container(donor) or set(work.store.joiners(donor)) - names:
+            continue
+        sandbox, state = work.store.container(donor)
+        if state.word == "exited" and sandbox.auto_remove:
+            gone.append(sandbox)
+    return gone
 
 
 def ends(
     work: Work, found: Sequence[Sandbox], inside: dict[str, list[int]] | None = None
 ) -> dict[str, list[int]]:
     """The processes that a forced removal will end, by container; printed plans say so first."""
-    inside = _inside(work, found) if inside is None else inside
+    inside = work.inside([s.name for s in found]) if inside is None else inside
     if work.step is not None:
         for name in inside:
             work.step(NetnsEnd(name))
     return inside
-
-
-def _inside(work: Work, found: Sequence[Sandbox]) -> dict[str, list[int]]:
-    """Whoever is inside keeps the namespace and its cable alive: the processes by container."""
-    inodes = {work.netns_inode(s.name): s.name for s in found}
-    return {inodes[i]: pids for i, pids in work.machine.processes(inodes).items() if pids}
 
 
 def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
@@ -78,28 +101,49 @@ def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
     The veth pairs are not deleted here: they go with their namespaces, in one batch of the kernel's
     own, while deleting them one by one waits 20 ms each.
     """
-    endpoints = [e for e in [work.store.endpoint(s.name) for s in found] if e is not None]
-    ops: list[Op] = [*_let_go(work, endpoints)]
-    lines: dict[str, list[str]] = {}
+    endpoints = [e for s in found for e in work.store.endpoints_of(s.name)]
+    networks = {name: work.store.network(name) for name in {e.network for e in endpoints}}
+    going = frozenset([s.name for s in found])
+    ops: list[Op] = [*let_go(work, endpoints)]
     for endpoint in endpoints:
-        ops += Plan(endpoint_elements(endpoint)).undo().ops
-        lines.setdefault(work.hosts_file(endpoint.network), []).append(str(endpoint.address))
-    ops += [HostsDel(path, tuple(addresses)) for path, addresses in lines.items()]
-    return Plan((*ops, *_names(work, endpoints)))
+        ops += Plan(endpoint_elements(networks[endpoint.network], endpoint)).undo().ops
+    ops += forget_names(work, networks, endpoints, going)
+    return Plan((*ops, *_own_files(work, found), *_names(found)))
 
 
-def _names(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
+def forget_names(
+    work: Work, networks: dict[str, Network], endpoints: Sequence[Endpoint], going: frozenset[str]
+) -> list[HostsDel]:
+    """Takes the names of endpoints out of all hosts files but those of containers that go too."""
+    lines: dict[str, list[str]] = {}
+    for name in networks:
+        gone = [str(c.address) for e in endpoints if e.network == name for c in e.addresses]
+        own = [work.own_hosts_file(c) for c in work.store.own_hosts(name) if c not in going]
+        for path in (work.hosts_file(name), *own):
+            lines.setdefault(path, []).extend(gone)
+    return [HostsDel(path, tuple(addresses)) for path, addresses in lines.items()]
+
+
+def _own_files(work: Work, found: Sequence[Sandbox]) -> list[HostsFileDel]:
+    paths = [(work.own_hosts_file(s.name), s) for s in found]
+    return [
+        HostsFileDel(path) for path, s in paths if s.mode in ("", "none") and work.hosts_of(s.name) == path
+    ]
+
+
+def _names(found: Sequence[Sandbox]) -> list[Op]:
     from weft.core.ops.netns import EtcNetnsDel, NetnsDel
 
-    return [op for e in endpoints for op in (NetnsDel(e.container), EtcNetnsDel(e.container))]
+    named = [s.name for s in found if s.mode != "host"]
+    return [op for name in named for op in (NetnsDel(name), EtcNetnsDel(name))]
 
 
-def _let_go(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
+def let_go(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
     """The ports go first. The proxy ends with the last that covers loopback, and its element too."""
     dels: list[Op] = [LoopbackDel(*p.key) for e in endpoints for p in e.publish]
     if not dels or not work.store.needs_proxy():
         return []
-    if work.store.proxied().difference([e.container for e in endpoints]):
+    if work.store.proxied().difference([(e.container, e.network) for e in endpoints]):
         return dels
     return [*dels, *proxy.stop(work)]
 
@@ -119,15 +163,22 @@ def finish(work: Work, name: str, pid: int, code: int) -> None:
 
 
 def _finish(work: Work, sandbox: Sandbox, code: int) -> None:
-    plan = detach_plan(work, (sandbox,))
     ended = State("exited", exit_code=code)
+    if work.store.joiners(sandbox.name):
+        # Its network namespace is others' too, and outlives its process: it stays until they are gone.
+        with work.store.write():
+            work.store.set_state(sandbox.name, ended)
+        return
+    gone = [sandbox, *_widowed(work, [sandbox])] if sandbox.auto_remove else [sandbox]
+    plan = detach_plan(work, gone)
 
     def wish() -> None:
         proxy.forget(work, plan)
         if not sandbox.auto_remove:
             work.store.set_state(sandbox.name, ended)
 
-    work.unmake(CONTAINER if sandbox.auto_remove else DETACH, sandbox.name, plan, wish)
+    subject = "\n".join([s.name for s in gone])
+    work.unmake(CONTAINER if sandbox.auto_remove else DETACH, subject, plan, wish)
 
 
 def recorded(work: Work, name: str, pid: int) -> bool:

@@ -12,7 +12,8 @@ from weft.engine.network import drop_default
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from weft.core.boundary import Process
-    from weft.engine.container import Attached, RunRequest
+    from weft.engine.container import Attached
+    from weft.engine.request import RunRequest
     from weft.engine.work import Work
 
 
@@ -20,16 +21,17 @@ def launch_of(
     work: Work, found: Attached, env: tuple[tuple[str, str], ...], cwd: str, detach: bool
 ) -> Launch:
     """The command with the view it gets of names and network."""
-    name = found.sandbox.name
+    name, host = found.sandbox.name, found.sandbox.mode == "host"
     return Launch(
-        netns=name,
+        netns="" if host else name,
         hostname=found.sandbox.hostname,
-        hosts=work.hosts_file(found.network.name),
-        resolv=f"{ETC_NETNS}/{name}/resolv.conf",
+        hosts="" if host else found.hosts,
+        resolv="" if host else f"{ETC_NETNS}/{name}/resolv.conf",
         argv=found.sandbox.command,
         env=env,
         cwd=cwd,
         log=work.log_file(name) if detach else "",
+        name=name,
     )
 
 
@@ -57,12 +59,14 @@ def _start(work: Work, found: Attached, launch: Launch) -> Process:
     child: Process | None = None
     try:
         child = work.machine.start(launch)
-        if not work.machine.wait_port(found.endpoint.host_ifname):
-            work.say(f"warning: the bridge port {found.endpoint.host_ifname} does not forward after 5 s")
+        for _, endpoint in found.members:
+            if not work.machine.wait_port(endpoint.host_ifname):
+                work.say(f"warning: the bridge port {endpoint.host_ifname} does not forward after 5 s")
         with work.machine.lock():  # for a moment this program is inside, where a removal kills everybody
             if not work.holds(found.entry):
                 raise container.removed(found)
-            work.machine.announce(found.endpoint)
+            for _, endpoint in found.members:
+                work.machine.announce(endpoint)
         child.go(launch.argv[0])
         state = State(
             "running", child.pid, child.started, watcher=child.watcher, watcher_started=child.watcher_started

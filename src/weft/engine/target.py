@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.core.model.errors import NotFound
+from weft.core.model.errors import BadInput, NotFound
 from weft.core.model.namespace import Place
 from weft.core.model.target import Target, parse_target
 
@@ -38,6 +38,14 @@ def place(work: Work, target: Target | str) -> Place:
         return Place(target.value, target.value, work.machine.pin(target.value))
     path = target.value if target.kind == "path" else f"/proc/{process_of(work, target)}/ns/net"
     return Place(path, str(target), work.machine.pin(path))
+
+
+def find(work: Work, text: str) -> Place | None:
+    """The same for a target that may be gone: None when it leads nowhere."""
+    try:
+        return place(work, text)
+    except (BadInput, NotFound):
+        return None
 
 
 def _has_no_process(work: Work, target: Target) -> bool:

@@ -8,6 +8,7 @@ what was being made, onwards for what was being removed.
 from __future__ import annotations
 
 from weft.core.model.errors import StoreError
+from weft.core.model.network import REST
 from weft.core.plan import plan as plans
 from weft.core.plan.plan import Plan
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from weft.core.boundary import Machine, Store
+    from weft.core.model.network import Sandbox
     from weft.core.model.state import Entry
     from weft.core.ops.base import Op
 
@@ -46,6 +48,37 @@ class Work:
     def hosts_file(self, network: str) -> str:
         """A network's hosts file."""
         return f"{self.machine.run_dir}/hosts/{network}"
+
+    def own_hosts_file(self, container: str) -> str:
+        """The hosts file of a container that has one of its own."""
+        return f"{self.machine.run_dir}/own-hosts/{container}"
+
+    def hosts_files(self, network: str, joining: str = "") -> list[str]:
+        """All files that name the members of a network: its own, and those of members in several networks.
+
+        ``joining`` is one that is about to have its own.
+        """
+        own = [name for name in self.store.own_hosts(network) if name != joining]
+        return [self.hosts_file(network), *map(self.own_hosts_file, [*own, *([joining] if joining else [])])]
+
+    def hosts_of(self, container: str) -> str:
+        """The hosts file that a container sees; "" for the host's."""
+        sandbox = self.store.container(container)[0]
+        if sandbox.mode == "host":
+            return ""
+        kind, _, donor = sandbox.mode.partition(":")
+        if kind == "container":
+            return self.hosts_of(donor)
+        endpoint = self.store.endpoint(sandbox.name)
+        if endpoint is None or sandbox.name in self.store.own_hosts(endpoint.network):
+            return self.own_hosts_file(sandbox.name)
+        return self.hosts_file(endpoint.network)
+
+    def own_hosts_lines(self, sandbox: Sandbox, networks: Sequence[str]) -> tuple[str, ...]:
+        """What a hosts file of its own begins with: what was asked for, and all members of its networks."""
+        lines: list[tuple[str, tuple[str, ...]]] = [(a, (name,)) for name, a in sandbox.extra_hosts]
+        lines += [line for network in networks for line in self.store.host_names(network)]
+        return tuple([f"{address}\t{' '.join(names)}" for address, names in lines if names])
 
     def log_file(self, container: str) -> str:
         """A detached container's log."""
@@ -92,7 +125,7 @@ class Work:
         if self.step is not None:
             for op in plan.ops:
                 self.step(op)
-        self.abandon(entry, verb, subject)
+        self.abandon(entry, verb, subject, rest=True)
 
     def _supersede(self, names: frozenset[str]) -> None:
         """Whoever is still making one of these containers has no say in it any more: see ``undo``."""
@@ -121,10 +154,11 @@ class Work:
         self.machine.release_entry(entry)
         return there
 
-    def abandon(self, entry: int, verb: str, subject: str) -> None:
-        """Strikes an entry out together with the wish it was about."""
+    def abandon(self, entry: int, verb: str, subject: str, rest: bool = False) -> None:
+        """Strikes an entry out together with the wish it was about. ``rest``: its addresses were in use."""
+        until = self.machine.uptime() + REST if rest else 0
         with self.store.write():
-            forget(self.store, verb, subject)
+            forget(self.store, verb, subject, until)
             self.store.end(entry)
         self.machine.release_entry(entry)
 
@@ -160,7 +194,7 @@ class Work:
         way = "finishing" if entry.forward else "taking back"
         self.say(f"{way} what a killed command left: {entry.verb} {entry.subject}".replace("\n", " "))
         self._take_away(entry.verb, entry.subject, self._plan_of(entry))
-        self.abandon(entry.id, entry.verb, entry.subject)
+        self.abandon(entry.id, entry.verb, entry.subject, rest=entry.forward)
 
     def _plan_of(self, entry: Entry) -> Plan:
         try:
@@ -188,16 +222,38 @@ class Work:
         inode = self.machine.netns_inode(name)
         if inode or not self.store.has_container(name):
             return inode
-        state = self.store.container(name)[1]
+        sandbox, state = self.store.container(name)
+        if sandbox.mode == "host":
+            return 0
         if state.pid is None or not self.machine.alive(state.pid, state.started):
             return 0
         return self.machine.inodes_of(state.pid).get("net", 0)
 
+    def inside(self, names: Sequence[str]) -> dict[str, list[int]]:
+        """The processes of containers, by name: whoever is inside keeps the namespace and its cable alive.
+
+        A container is known by its network namespace; where that is shared with others, by its mount
+        namespace.
+        """
+        inodes: dict[str, dict[int, str]] = {"net": {}, "mnt": {}}
+        for name in names:
+            known = self.store.has_container(name)
+            sandbox, state = self.store.container(name) if known else (None, None)
+            if sandbox is None or state is None or sandbox.mode in ("", "none"):
+                inodes["net"][self.netns_inode(name)] = name
+            elif state.pid is not None and self.machine.alive(state.pid, state.started):
+                inodes["mnt"][self.machine.inodes_of(state.pid).get("mnt", 0)] = name
+        found: dict[str, list[int]] = {}
+        for kind, wanted in inodes.items():
+            wanted.pop(0, None)
+            pids = self.machine.processes(wanted, kind) if wanted else {}
+            found.update({wanted[i]: inside for i, inside in pids.items() if inside})
+        return found
+
     def end_inside(self, names: Sequence[str]) -> None:
         """Kills all processes in these containers; again while there are new ones, as a fork may win."""
-        inodes = [self.netns_inode(name) for name in names]
         for _ in range(100):
-            inside = [pid for pids in self.machine.processes(inodes).values() for pid in pids]
+            inside = [pid for pids in self.inside(names).values() for pid in pids]
             if not inside:
                 return
             self.machine.end(inside)
@@ -218,23 +274,60 @@ PROXY = "proxy"
 NAMESPACE = "namespace"
 NAMESPACE_GONE = "namespace-gone"
 WIRE = "wire"
-_WITHOUT_MEMBERS = (PROXY, NAMESPACE, NAMESPACE_GONE, WIRE)
+#: An endpoint made or removed on a container that stays; a network or its members changed.
+CONNECT = "connect"
+DISCONNECT = "disconnect"
+EDIT = "edit"
+_WITHOUT_MEMBERS = (CONNECT, DISCONNECT, EDIT, PROXY, NAMESPACE, NAMESPACE_GONE, WIRE)
 
 
-def forget(store: Store, verb: str, subject: str) -> None:
-    """Forgets the wish of an entry."""
+def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:
+    """Forgets the wish of an entry. ``until``: its addresses rest so long (seconds since boot)."""
+    if verb in (CONNECT, DISCONNECT):
+        network, container = subject.split("\n")
+        _release(store, container, network, until)
+        store.remove_endpoint(network, container)
+        store.drop_foreign(container)
     if verb == NAMESPACE:
         for name in subject.split("\n"):
             store.drop_namespace(name)
     if verb == NAMESPACE_GONE:
         for name in subject.split("\n"):
             store.retire_namespace(name)
+    if verb == EDIT:
+        _put_back(store, subject)
     for name in members(verb, subject):
+        _release(store, name, "", until)
         store.remove_endpoints(name)
         if verb != DETACH:
             store.remove_container(name)
     if verb == NETWORK:
         store.remove_network(subject.partition("\n")[0])
+
+
+def _put_back(store: Store, subject: str) -> None:
+    """A network as it was before an edit (engine/edit.py)."""
+    name, isolated, nat, mtu, follows, *labels = subject.split("\n")
+    network = store.find_network(name)
+    if network is not None:
+        pairs = [line.partition("=") for line in labels]
+        store.change_network(
+            network._replace(
+                isolated=isolated == "1",
+                nat=nat,
+                mtu=int(mtu),
+                follows_mtu=follows == "1",
+                labels=tuple([(key, value) for key, _, value in pairs]),
+            )
+        )
+
+
+def _release(store: Store, container: str, network: str, until: int) -> None:
+    if not until:
+        return
+    for endpoint in store.endpoints_of(container):
+        if network in ("", endpoint.network):
+            store.rest(endpoint.network, [c.address for c in endpoint.addresses], until)
 
 
 def members(verb: str, subject: str) -> list[str]:

@@ -37,17 +37,21 @@ _CONTAINER = ("net", "mnt", "uts", "ipc")
 
 def join_container(launch: Launch) -> None:
     """Joins the network namespace and makes mount, UTS and IPC namespaces with the container's view."""
-    fd = netns.open_fd(launch.netns)
-    libc.setns(fd, libc.CLONE_NEWNET)
-    os.close(fd)
+    if launch.netns:
+        fd = netns.open_fd(launch.netns)
+        libc.setns(fd, libc.CLONE_NEWNET)
+        os.close(fd)
     libc.unshare(libc.CLONE_NEWNS | libc.CLONE_NEWUTS | libc.CLONE_NEWIPC)
     mounts.slave()
-    mounts.own_sys()
-    mounts.bind_read_only(launch.hosts, "/etc/hosts")
-    mounts.bind_read_only(launch.resolv, "/etc/resolv.conf")
-    from _socket import sethostname
+    if launch.netns:
+        mounts.own_sys()
+    for path, over in ((launch.hosts, "/etc/hosts"), (launch.resolv, "/etc/resolv.conf")):
+        if path:
+            mounts.bind_read_only(path, over)
+    if launch.hostname:
+        from _socket import sethostname
 
-    sethostname(launch.hostname)
+        sethostname(launch.hostname)
 
 
 def start(launch: Launch, handle: type[process.Child] = process.Child) -> process.Child:
@@ -75,9 +79,9 @@ def become_container(launch: Launch, pid: int | None, started: int | None) -> No
             _join_process(pid, started or 0, _CONTAINER)
         os.chdir(launch.cwd)
     except NotFound:
-        raise Conflict(f"container {launch.netns} has exited", "start another with `weft run`") from None
+        raise Conflict(f"container {launch.name} has exited", "start another with `weft run`") from None
     except OSError as error:
-        raise KernelError(f"cannot enter container {launch.netns}: {error}", error.errno or 0) from None
+        raise KernelError(f"cannot enter container {launch.name}: {error}", error.errno or 0) from None
     process.reset_signals()
     os.closerange(3, 1 << 20)
     try:

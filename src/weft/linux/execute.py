@@ -23,7 +23,7 @@ from weft.core.plan.plan import Plan
 from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
 from weft.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink, Refusal
-from weft.linux.procfs import Ipv6Off
+from weft.linux.procfs import Procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Hands:
         self._indexes: dict[tuple[str, str], int] = {}
         self._counts: list[int] = []
         self._prepared = False
-        self._ipv6_off = Ipv6Off()
+        self._procfs = Procfs()
         self._proxy: LoopbackClient | None = None
         self._answer: Callable[[], None] | None = None
 
@@ -286,8 +286,14 @@ class Hands:
         elif isinstance(op, n.NetnsDel):
             netns.delete(op.name)
         elif isinstance(op, n.Sysctl):
-            files.sysctl(op.key, op.value)
-        elif isinstance(op, n.EtcNetns):
+            self._sysctl(op)
+        elif op.kind == "file":
+            self._file(op)
+        else:
+            raise TypeError(f"no hand knows {type(op).__name__}")
+
+    def _file(self, op: Op) -> None:
+        if isinstance(op, n.EtcNetns):
             files.write_etc_netns(op.name, op.hosts, op.resolv)
         elif isinstance(op, n.EtcNetnsDel):
             files.remove_etc_netns(op.name)
@@ -295,10 +301,27 @@ class Hands:
             files.remove_hosts(op.path, op.addresses)
         elif isinstance(op, f.HostsFile):
             files.make_hosts(op.path)
+        elif isinstance(op, f.OwnHosts):
+            files.make_hosts(op.path, op.lines)
+        elif isinstance(op, f.HostsSwitch):
+            self._switch_hosts(op)
         elif isinstance(op, f.HostsFileDel):
             files.remove(op.path)
         else:
             raise TypeError(f"no hand knows {type(op).__name__}")
+
+    def _sysctl(self, op: n.Sysctl) -> None:
+        if op.netns:
+            self.within(op.netns, lambda: self._procfs.write(op.key, op.value))
+        else:
+            files.sysctl(op.key, op.value)
+
+    def _switch_hosts(self, op: f.HostsSwitch) -> None:
+        files.link_etc_netns(op.name, op.path)
+        if op.pid:
+            from weft.linux.view import show_hosts
+
+            show_hosts(op.pid, op.started, op.path)
 
     def _add_hosts(self, group: Sequence[Op]) -> None:
         lines: dict[str, str] = {}
@@ -320,7 +343,7 @@ class Hands:
             return
 
         def first() -> Netlink:
-            self._ipv6_off.here()
+            self._procfs.switch_ipv6_off()
             return Netlink(NETLINK_ROUTE)
 
         self._inside[op.name] = netns.add(op.name, self._home, first)

@@ -58,10 +58,10 @@ def read_sysctl(key: str) -> str:
         return ""
 
 
-def make_hosts(path: str) -> None:
-    """A network's hosts file with the lines that every hosts file has. Its inode is kept if it exists."""
+def make_hosts(path: str, lines: tuple[str, ...] = ()) -> None:
+    """A hosts file with the lines that every one has, and more. Its inode is kept if it exists."""
     make_directories(path.rpartition("/")[0], 0o755)
-    data = HOSTS_HEAD.encode()
+    data = HOSTS_HEAD.encode() + b"".join(_paged([f"{line}\n".encode() for line in lines], len(HOSTS_HEAD)))
     fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o644)
     try:
         posix.fchmod(fd, 0o644)
@@ -170,6 +170,15 @@ def write_etc_netns(name: str, hosts: str, resolv: str) -> None:
         remove(f"{where}/resolv.conf")
     posix.symlink(hosts, f"{where}/hosts")
     _write(f"{where}/resolv.conf", resolv.encode(), posix.O_CREAT | posix.O_EXCL)
+
+
+def link_etc_netns(name: str, hosts: str) -> None:
+    """Turns /etc/netns/NAME/hosts to another file, at once."""
+    link = f"{ETC_NETNS}/{name}/hosts"
+    fresh = f"{ETC_NETNS}/{name}/.hosts"
+    remove(fresh)
+    posix.symlink(hosts, fresh)
+    posix.rename(fresh, link)
 
 
 def remove_etc_netns(name: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import posix
 
-from weft.core.model.address import Address, Subnet, from_packed, parse_address
+from weft.core.model.address import Address, Cidr, Subnet, from_packed, parse_address
 from weft.core.model.errors import BadInput, NotPermitted, Unsupported
-from weft.core.model.facts import HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
+from weft.core.model.facts import BridgeFact, HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
@@ -15,10 +16,14 @@ from weft.linux.paths import is_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from weft.linux.execute import Hands
 
 _TABLES = (("inet", nf.NFPROTO_INET), ("bridge", nf.NFPROTO_BRIDGE))
 _LOCAL_TABLE = 255
+#: RTPROT_RA (linux/rtnetlink.h)
+_RTPROT_RA = 9
 #: BR_STATE_FORWARDING (linux/if_bridge.h)
 _FORWARDING = 3
 
@@ -48,7 +53,51 @@ def host(hands: Hands) -> HostFacts:
         tables=tables(hands),
         forwarding=files.read_sysctl("net/ipv4/ip_forward") == "1",
         nameservers=tuple([a for a in map(_address, files.upstreams()[0]) if a is not None]),
+        forwarding6=files.read_sysctl("net/ipv6/conf/all/forwarding") == "1",
+        advertised=_advertised(hands, links),
+        uplink_mtu=_uplink_mtu(hands, found),
+        machine=_machine_id(),
     )
+
+
+def _default_routes(hands: Hands) -> list[rt.Route]:
+    found = [rt.get_route(p) for family in (2, 10) for p in hands.route.dump(rt.dump_routes(family))]
+    return [r for r in found if r.dst is None and r.type == rt.RTN_UNICAST]
+
+
+def _uplink_mtu(hands: Hands, links: list[rt.Link]) -> int:
+    """The smallest MTU of the links with a default route; Ethernet's where there is none."""
+    ways = {route.oif for route in _default_routes(hands)}
+    return min([link.mtu for link in links if link.ifindex in ways and link.mtu], default=1500)
+
+
+def _advertised(hands: Hands, links: dict[int, str]) -> tuple[str, ...]:
+    """The links with IPv6 routes by router advertisements that stop coming once the host forwards."""
+    routes = [rt.get_route(p) for p in hands.route.dump(rt.dump_routes(10))]
+    names = {links.get(r.oif or 0, "") for r in routes if r.protocol == _RTPROT_RA} - {""}
+    return tuple(sorted([n for n in names if files.read_sysctl(f"net/ipv6/conf/{n}/accept_ra") == "1"]))
+
+
+def _machine_id() -> str:
+    """machine-id(5); where there is none, the kernel's own for this boot."""
+    for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
+        try:
+            fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError:
+            continue
+        found = posix.read(fd, 64).decode("ascii", "replace").strip()
+        posix.close(fd)
+        if found:
+            return found
+    return ""
+
+
+def bridge(hands: Hands, ifname: str) -> BridgeFact:
+    """A bridge that somebody else made."""
+    link = rt.get_link(hands.route.ask(rt.get_link_request(name=ifname)))
+    found = [rt.get_address(p) for p in hands.route.dump(rt.dump_addresses())]
+    cidrs = [Cidr(from_packed(a.address), a.prefixlen) for a in found if a.ifindex == link.ifindex]
+    return BridgeFact(tuple(cidrs), link.mtu or 1500)
 
 
 def _address(text: str) -> Address | None:
@@ -59,14 +108,15 @@ def _address(text: str) -> Address | None:
 
 
 def _routes(hands: Hands, links: dict[int, str]) -> tuple[RouteFact, ...]:
-    """The host's IPv4 routes but the default one; weft's own prohibit routes are not the host's."""
+    """The host's routes but the default ones; weft's own prohibit routes are not the host's."""
     facts = []
-    for payload in hands.route.dump(rt.dump_routes(2)):
+    for payload in [p for family in (2, 10) for p in hands.route.dump(rt.dump_routes(family))]:
         route = rt.get_route(payload)
         wanted = route.dst is not None and route.type == rt.RTN_UNICAST and route.table != _LOCAL_TABLE
         if wanted and route.dst is not None:
-            base = from_packed(route.dst).value
-            facts.append(RouteFact(Subnet(4, base, route.dst_len), links.get(route.oif or 0, "?")))
+            first = from_packed(route.dst)
+            subnet = Subnet(first.version, first.value, route.dst_len)
+            facts.append(RouteFact(subnet, links.get(route.oif or 0, "?")))
     return tuple(facts)
 
 
@@ -94,10 +144,11 @@ def network(hands: Hands, bridge: str) -> NetworkFacts:
     return NetworkFacts(bridge=find_link(hands, bridge), tables=tables(hands))
 
 
-def place(hands: Hands, mark: str, container: str, run_dir: str) -> PlaceFacts:
+def place(hands: Hands, marks: Sequence[str], container: str, run_dir: str) -> PlaceFacts:
     """What stands in the way of a container: each look is one short question."""
+    found = [(find_link(hands, mark), mark) for mark in marks]
     return PlaceFacts(
-        stale=find_link(hands, mark),
+        stale=tuple([(link, mark) for link, mark in found if link is not None]),
         netns=is_there(netns.path(container)),
         foreign_file=files.foreign_etc_netns(container, run_dir),
     )

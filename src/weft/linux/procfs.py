@@ -1,4 +1,4 @@
-"""IPv6 of new network namespaces, switched off by a path that does not get slower with their number.
+"""Sysctls of network namespaces, by a path that does not get slower with their number.
 
 In /proc every namespace has a ``sys/net/ipv6`` of its own, all of them in one hash chain, which the
 kernel walks when a namespace looks for the first time (proc_sys_compare() in fs/proc/proc_sysctl.c):
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posix
 
-from weft.core.model.errors import NotPermitted
+from weft.core.model.errors import NotPermitted, Unsupported
 from weft.linux import libc
 
 _DISABLE = "net/ipv6/conf/all/disable_ipv6"
@@ -20,8 +20,8 @@ _CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
 
 
-class Ipv6Off:
-    """Switches IPv6 off in one namespace after another."""
+class Procfs:
+    """Writes sysctls in one namespace after another."""
 
     __slots__ = ("_left", "_procfs")
 
@@ -29,16 +29,26 @@ class Ipv6Off:
         self._procfs = -1
         self._left = 0
 
-    def here(self) -> None:
+    def switch_ipv6_off(self) -> None:
         """In the calling thread's namespace; fine when the kernel has no IPv6. NotPermitted."""
         try:
-            fd = posix.open(f"sys/{_DISABLE}", posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=self._next())
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise NotPermitted(f"cannot set the sysctl {_DISABLE} to 1: {error.strerror}") from None
+            self.write(_DISABLE, "1")
+        except Unsupported:
+            pass
+
+    def write(self, key: str, value: str) -> None:
+        """Writes one sysctl of the calling thread's namespace; key with slashes. NotPermitted,
+        Unsupported."""
         try:
-            posix.write(fd, b"1")
+            fd = posix.open(f"sys/{key}", posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=self._next())
+        except FileNotFoundError:
+            raise Unsupported(f"the kernel has no sysctl {key}") from None
+        except OSError as error:
+            raise NotPermitted(f"cannot set the sysctl {key} to {value}: {error.strerror}") from None
+        try:
+            posix.write(fd, value.encode())
+        except OSError as error:
+            raise NotPermitted(f"cannot set the sysctl {key} to {value}: {error.strerror}") from None
         finally:
             posix.close(fd)
 

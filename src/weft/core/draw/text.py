@@ -15,9 +15,8 @@ def _member(endpoint: dict[str, Any], ports: list[str], last: bool) -> list[str]
 
 
 def _network(network: dict[str, Any]) -> list[str]:
-    subnet = network["subnets"][0]
-    prefix = subnet["subnet"].partition("/")[2]
-    title = f"network {network['name']}   bridge {network['bridge']}   {subnet['gateway']}/{prefix}"
+    gateways = [f"{s['gateway']}/{s['subnet'].partition('/')[2]}" for s in network["subnets"]]
+    title = f"network {network['name']}   bridge {network['bridge']}   {' '.join(gateways)}"
     lines = ["┌" + "─" * (len(title) + 2) + "┐", f"│ {title} │", "└┬" + "─" * (len(title) + 1) + "┘"]
     members = network["endpoints"]
     if not members:
@@ -41,7 +40,10 @@ def draw(networks: list[dict[str, Any]], containers: list[dict[str, Any]]) -> st
     if not networks:
         return "no networks"
     parts = ["\n".join(_network(n)) for n in networks]
-    gone = [c["name"] for c in containers if not c["networks"]]
+    gone = [c["name"] for c in containers if not c["networks"] and c["state"] == "exited"]
     if gone:
         parts.append(f"exited, without a network: {', '.join(gone)}")
+    modes = [f"{c['name']} ({c['network_mode']})" for c in containers if c["network_mode"] != "networks"]
+    if modes:
+        parts.append(f"in no network of weft's: {', '.join(modes)}")
     return "\n\n".join(parts)

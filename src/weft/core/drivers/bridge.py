@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
-from weft.core.ops.address import AddressAdd
-from weft.core.ops.file import HostsAdd, HostsFile
-from weft.core.ops.link import BridgeAdd, LinkUp, VethAdd
+from weft.core.model.address import Address, Cidr
+from weft.core.model.names import mac_bytes
+from weft.core.ops.address import AddressAdd, AddressLend
+from weft.core.ops.file import HostsAdd, HostsFile, OwnHosts
+from weft.core.ops.hop import RouteAdd
+from weft.core.ops.link import AddrGenNone, BridgeAdd, BridgeAdopt, LinkUp, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackStart
-from weft.core.ops.netns import EtcNetns, NetnsAdd, Sysctl
+from weft.core.ops.netns import EtcNetns, NetnsAdd, NetnsAttach, Sysctl
 from weft.core.ops.route import DefaultRoute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from weft.core.model.network import Endpoint, Network, Sandbox
     from weft.core.ops.base import Op
 
@@ -21,6 +26,8 @@ TABLE = 7765
 MAIN = 254
 OWN_PREFERENCE = 117
 APART_PREFERENCE = 118
+#: The option under which the gateway addresses are kept that an adopted bridge was given.
+LENT = "lent"
 
 
 def isolation(network: Network) -> tuple[Op, ...]:
@@ -39,19 +46,63 @@ def isolation(network: Network) -> tuple[Op, ...]:
     return ProhibitAdd(subnet, TABLE, PROTOCOL), RuleAdd(own), RuleAdd(apart)
 
 
+def link_local(mac: str) -> Cidr:
+    """The link-local address that a MAC gives (modified EUI-64, RFC 4291 appendix A)."""
+    raw = mac_bytes(mac)
+    low = bytes([raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]])
+    return Cidr(Address(6, 0xFE80 << 112 | int.from_bytes(low, "big")), 64)
+
+
+def _shut(ifname: str, ipv6: bool, netns: str = "") -> tuple[Sysctl, ...]:
+    """No router's word and no redirect changes an interface's routes (CVE-2020-13401): set before it is
+    up."""
+    six, four = f"net/ipv6/conf/{ifname}", f"net/ipv4/conf/{ifname}"
+    if not ipv6:
+        return (Sysctl(f"{six}/disable_ipv6", "1", netns=netns),)
+    return (
+        Sysctl(f"{six}/accept_ra", "0", netns=netns),
+        Sysctl(f"{six}/accept_redirects", "0", netns=netns),
+        Sysctl(f"{six}/disable_ipv6", "0", netns=netns),
+        *([] if netns else [Sysctl(f"{four}/accept_redirects", "0")]),
+    )
+
+
 def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
-    """A network: its bridge and address, its isolation, its elements, its hosts file."""
-    pool, bridge = network.pool4, network.bridge
+    """A network: its bridge and addresses, its isolation, its elements, its hosts file."""
+    bridge = network.bridge
+    if network.adopted:
+        return (
+            HostsFile(hosts),
+            BridgeAdopt(bridge, network.mark),
+            *network_elements(network),
+            *isolation(network),
+            *_lent(network),
+            LinkUp(bridge),
+        )
     alias = f"weft root={network.root} network={network.name}"
+    gateways = [AddressAdd(bridge, p.gateway, p.subnet.prefix) for p in network.pools]
+    local = link_local(network.mac)
+    if network.ipv6:
+        gateways.append(AddressAdd(bridge, local.address, local.prefix))
     return (
         HostsFile(hosts),
         BridgeAdd(bridge, network.mac, network.mtu, network.mark, alias),
-        Sysctl(f"net/ipv6/conf/{bridge}/disable_ipv6", "1"),
+        *([AddrGenNone(bridge)] if network.ipv6 else []),
+        *_shut(bridge, network.ipv6),
+        Sysctl(f"net/ipv4/conf/{bridge}/send_redirects", "0"),
         *network_elements(network),
         *isolation(network),
-        AddressAdd(bridge, pool.gateway, pool.subnet.prefix),
+        *gateways,
         LinkUp(bridge),
     )
+
+
+def _lent(network: Network) -> Iterable[Op]:
+    """The gateway addresses that an adopted bridge did not have."""
+    lent = network.option(LENT).split()
+    for pool in network.pools:
+        if str(pool.gateway) in lent:
+            yield AddressLend(network.bridge, pool.gateway, pool.subnet.prefix)
 
 
 def tables_want(root: str) -> tuple[Op, ...]:
@@ -61,9 +112,15 @@ def tables_want(root: str) -> tuple[Op, ...]:
     return tables(root)
 
 
-def forwarding() -> Op:
+def forwarding(version: int = 4) -> Op:
     """The host forwards: switched on when first needed, never switched off."""
-    return Sysctl("net/ipv4/ip_forward", "1", stays="others may rely on it by now")
+    key = "net/ipv4/ip_forward" if version == 4 else "net/ipv6/conf/all/forwarding"
+    return Sysctl(key, "1", stays="others may rely on it by now")
+
+
+def keep_advertised(ifname: str) -> Op:
+    """A host that forwards ignores router advertisements unless it is told otherwise: its own IPv6 stays."""
+    return Sysctl(f"net/ipv6/conf/{ifname}/accept_ra", "2", stays="the host's own IPv6 routes depend on it")
 
 
 def resolv_conf(sandbox: Sandbox) -> str:
@@ -72,34 +129,119 @@ def resolv_conf(sandbox: Sandbox) -> str:
     return search + "".join([f"nameserver {a}\n" for a in sandbox.dns])
 
 
-def endpoint_wants(network: Network, sandbox: Sandbox, endpoint: Endpoint, hosts: str) -> tuple[Op, ...]:
-    """A container's place in a network. Its guard stands before its address works."""
-    name, ifname = sandbox.name, endpoint.ifname
-    alias = f"weft root={network.root} network={network.name} container={name} if={ifname}"
+def sandbox_wants(
+    sandbox: Sandbox, hosts: str, lines: tuple[str, ...] | None = None, donor: str = ""
+) -> tuple[Op, ...]:
+    """A container's namespace and name files. ``lines``: of a hosts file of its own at ``hosts``.
+
+    ``donor`` is the container whose network namespace it shares.
+    """
+    name = sandbox.name
+    files: list[Op] = [] if lines is None else [OwnHosts(hosts, lines)]
+    files.append(EtcNetns(name, hosts, resolv_conf(sandbox)))
+    if donor:
+        return (*files, NetnsAttach(name, f"/run/netns/{donor}"))
+    return (*files, NetnsAdd(name))
+
+
+def sandbox_starts(sandbox: Sandbox) -> tuple[Op, ...]:
+    """What is done inside once its interfaces are there: lo, and the container's own sysctls."""
+    name = sandbox.name
+    return (LinkUp("lo", name), *[Sysctl(key, value, netns=name) for key, value in sandbox.sysctls])
+
+
+def endpoint_wants(
+    network: Network,
+    sandbox: Sandbox,
+    endpoint: Endpoint,
+    hosts: Sequence[str],
+    netns: str = "",
+    bridge: str = "",
+) -> tuple[Op, ...]:
+    """A container's place in a network: its cable, its guard, its addresses, its names in ``hosts`` files.
+
+    The guard stands before its address works. ``netns`` is the namespace of a sandbox that is not weft's;
+    ``bridge`` the one of the network's bridges it is plugged into.
+    """
+    where, ifname = netns or sandbox.name, endpoint.ifname
+    alias = f"weft root={network.root} network={network.name} container={endpoint.container} if={ifname}"
     veth = VethAdd(
         ifname=endpoint.host_ifname,
         mac=_host_mac(endpoint.hardware),
         mtu=network.mtu,
-        bridge=network.bridge,
+        bridge=bridge or network.bridge,
         group=network.group,
-        peer_netns=name,
+        peer_netns=where,
         peer=ifname,
         peer_mac=endpoint.hardware,
         mark=endpoint.mark,
         alias=alias,
+        isolated=network.isolated,
     )
-    names = (*sandbox.hosts_names, *endpoint.aliases)
+    six = endpoint.address_of(6) is not None
     return (
-        EtcNetns(name, hosts, resolv_conf(sandbox)),
-        NetnsAdd(name),
         veth,
-        *endpoint_elements(endpoint),
-        LinkUp("lo", name),
-        AddressAdd(ifname, endpoint.address, endpoint.addresses[0].prefix, name),
-        LinkUp(ifname, name),
-        DefaultRoute(network.pool4.gateway, ifname, name),
-        HostsAdd(hosts, str(endpoint.address), names),
+        *endpoint_elements(network, endpoint),
+        *_families(ifname, where, six, bool(netns)),
+        *[Sysctl(key, value, netns=where) for key, value in endpoint.sysctls],
+        *([AddrGenNone(ifname, where)] if six else []),
+        *_addressed(endpoint, where, six),
+        *[RouteAdd(r.to, r.via, ifname, where) for r in endpoint.routes],
+        *names_want(sandbox, endpoint, hosts),
     )
+
+
+def _families(ifname: str, where: str, six: bool, foreign: bool) -> tuple[Sysctl, ...]:
+    """IPv6 is off in a container until a network brings it: then for that interface, and for ::1.
+
+    In a namespace that is not weft's it is the interface alone that is set, and it may be on there.
+    """
+    if not six:
+        return _shut(ifname, False, where) if foreign else ()
+    lo = () if foreign else (Sysctl("net/ipv6/conf/lo/disable_ipv6", "0", netns=where),)
+    return (*lo, *_shut(ifname, True, where))
+
+
+def _addressed(endpoint: Endpoint, where: str, six: bool) -> list[Op]:
+    ifname = endpoint.ifname
+    found: list[Op] = [AddressAdd(ifname, c.address, c.prefix, where) for c in endpoint.addresses]
+    if six:
+        local = link_local(endpoint.hardware)
+        found.append(AddressAdd(ifname, local.address, local.prefix, where))
+    return [*found, LinkUp(ifname, where)]
+
+
+def host_lines(sandbox: Sandbox, endpoint: Endpoint) -> list[tuple[str, tuple[str, ...]]]:
+    """A member's lines in a hosts file: (address, names)."""
+    names = (*sandbox.hosts_names, *endpoint.aliases)
+    return [(str(c.address), names) for c in endpoint.addresses] if names else []
+
+
+def names_want(sandbox: Sandbox, endpoint: Endpoint, hosts: Sequence[str]) -> list[Op]:
+    """A member's names in these hosts files."""
+    return [HostsAdd(path, a, names) for path in hosts for a, names in host_lines(sandbox, endpoint)]
+
+
+def gateway_of(members: Iterable[tuple[Network, Endpoint]], version: int) -> tuple[Network, Endpoint] | None:
+    """Which of a container's endpoints gives the default route of a family: the highest priority; of those
+    the
+    one with both families; of those the first by name, as Docker has it (libnetwork/sandbox.go)."""
+    fit = [(n, e) for n, e in members if not n.internal and e.address_of(version) is not None]
+    fit.sort(key=lambda pair: (-pair[1].priority, not (pair[0].ipv4 and pair[0].ipv6), pair[0].name))
+    return fit[0] if fit else None
+
+
+def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> list[DefaultRoute]:
+    """The default routes of a container, one a family."""
+    found = []
+    for version in (4, 6):
+        chosen = gateway_of(members, version)
+        if chosen is not None:
+            network, endpoint = chosen
+            address = endpoint.address_of(version)
+            assert address is not None  # gateway_of() has seen to it
+            found.append(DefaultRoute(network.gateway_for(address), endpoint.ifname, where))
+    return found
 
 
 def _host_mac(mac: str) -> str:

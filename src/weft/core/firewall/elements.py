@@ -33,7 +33,7 @@ def network_elements(network: Network) -> tuple[ElementAdd, ...]:
     )
 
 
-def endpoint_elements(endpoint: Endpoint) -> tuple[ElementAdd, ...]:
+def endpoint_elements(network: Network, endpoint: Endpoint) -> tuple[ElementAdd, ...]:
     """What a container adds: its lease on the bridge, and its published ports."""
     said = f"{endpoint.mark} {endpoint.container}"
     lease: tuple[Part, ...] = (

@@ -54,6 +54,11 @@ class Address(Record):
         return self.value.to_bytes(_BITS[self.version] // 8, "big")
 
     @property
+    def bits(self) -> int:
+        """How many bits it has: 32 or 128."""
+        return _BITS[self.version]
+
+    @property
     def loopback(self) -> bool:
         """In 127.0.0.0/8, or ::1."""
         return self.value >> 24 == 127 if self.version == 4 else self.value == 1
@@ -109,13 +114,23 @@ class Subnet(Record):
 
     @property
     def usable(self) -> tuple[int, int]:
-        """Lowest and highest value that a host may have (RFC 3021 for /31: both)."""
-        if self.version == 4 and self.prefix <= 30:
-            return self.base + 1, self.base + self.size - 2
-        return self.base, self.base + self.size - 1
+        """Lowest and highest value that a host may have.
+
+        IPv4: not the network's and the broadcast address; both of a /31 (RFC 3021). IPv6: not the first,
+        which
+        is the routers' anycast address (RFC 4291 2.6.1); both of a /127 (RFC 6164).
+        """
+        if self.prefix + 1 >= _BITS[self.version]:
+            return self.base, self.base + self.size - 1
+        return self.base + 1, self.base + self.size - (2 if self.version == 4 else 1)
 
     def __contains__(self, address: Address) -> bool:
         return address.version == self.version and self.base <= address.value < self.base + self.size
+
+    @property
+    def bits(self) -> int:
+        """How many bits an address of its family has."""
+        return _BITS[self.version]
 
     def overlaps(self, other: Subnet) -> bool:
         """Whether any address is in both."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.core.model.address import Address, Subnet
+from weft.core.model.address import Address, Cidr, Subnet
 from weft.core.record import Record
 
 
@@ -15,7 +15,7 @@ class LinkFact(Record):
 
 
 class RouteFact(Record):
-    """A subnet that the host routes or is on, and by what."""
+    """A subnet that the host routes or is on, or that another engine keeps, and by what or whom."""
 
     subnet: Subnet
     by: str
@@ -24,8 +24,11 @@ class RouteFact(Record):
 class HostFacts(Record):
     """What a network needs to know of the host before it is made.
 
-    ``tables`` are (family, comment) of nf_tables tables named weft; ``nameservers`` and routes are
-    what an automatic subnet must stay clear of.
+    ``tables`` are (family, comment) of nf_tables tables named weft; ``nameservers``, routes and ``kept``
+    (subnets in other engines' configuration) are what an automatic subnet must stay clear of.
+    ``forwarding`` is for IPv4, ``forwarding6`` for IPv6; ``advertised`` are the links whose IPv6 routes come
+    from router advertisements, which a forwarding host ignores unless told otherwise. ``uplink_mtu`` is the
+    smallest MTU of a link with a default route, 1500 without one. ``machine`` tells this host from others.
     """
 
     links: tuple[LinkFact, ...]
@@ -33,6 +36,11 @@ class HostFacts(Record):
     tables: tuple[tuple[str, str], ...]
     forwarding: bool
     nameservers: tuple[Address, ...] = ()
+    kept: tuple[RouteFact, ...] = ()
+    forwarding6: bool = False
+    advertised: tuple[str, ...] = ()
+    uplink_mtu: int = 1500
+    machine: str = ""
 
     def link(self, name: str) -> LinkFact | None:
         """The link that has a name or altname."""
@@ -43,6 +51,13 @@ class HostFacts(Record):
         return next((said for f, said in self.tables if f == family), None)
 
 
+class BridgeFact(Record):
+    """A bridge that somebody else made: its addresses and its MTU."""
+
+    addresses: tuple[Cidr, ...]
+    mtu: int
+
+
 class NetworkFacts(Record):
     """What a container's attach needs to know of its network: the bridge, and the tables as in HostFacts."""
 
@@ -51,8 +66,9 @@ class NetworkFacts(Record):
 
 
 class PlaceFacts(Record):
-    """What stands in the way of a container."""
+    """What stands in the way of a container: links with its marks, a namespace or name file of somebody
+    else."""
 
-    stale: LinkFact | None
+    stale: tuple[tuple[LinkFact, str], ...]
     netns: bool
     foreign_file: str

@@ -15,6 +15,10 @@ PORT_GROUP = 0x77650000
 #: The kernel's BR_MAX_PORTS is 1 << 10 and port 0 is not used (net/bridge/br_private.h).
 BRIDGE_PORTS = 1023
 
+#: Seconds that a released address rests, while neighbours may still have its old MAC in their caches
+#: (arp(7): an entry may be used for up to base_reachable_time * 1.5 unconfirmed).
+REST = 60
+
 
 class Pool(Record):
     """One subnet of a network: its gateway, where addresses are taken from (``ip_range``, else all), and
@@ -187,5 +191,10 @@ class Sandbox(Record):
 
     @property
     def hosts_names(self) -> tuple[str, ...]:
-        """The names that stand for it in its network: container name, then host name."""
+        """The names that stand for it in its network: container name, then host name.
+
+        Those of a namespace that is not weft's are its aliases alone.
+        """
+        if self.target:
+            return (self.hostname,) if self.hostname else ()
         return (self.name,) if self.hostname == self.name else (self.name, self.hostname)

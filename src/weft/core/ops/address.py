@@ -53,3 +53,36 @@ class AddressAdd(Op):
 
     def undo(self) -> Final:
         return VANISHES
+
+
+class AddressLend(AddressAdd):
+    """Gives a link that stays an address, which is taken away again."""
+
+    def undo(self) -> Op:  # type: ignore[override]
+        return AddressDel(self.ifname, self.address, self.prefix, self.netns)
+
+
+class AddressDel(Op):
+    """Takes an address away."""
+
+    ifname: str
+    address: Address
+    prefix: int
+    netns: str = ""
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"take the address {self.address}/{self.prefix} from {self.ifname}"
+
+    def shell(self) -> tuple[str, ...]:
+        words = f"addr del {self.address}/{self.prefix} dev {quote(self.ifname)}"
+        return (inside(self.netns, words),)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        address = rt.Address(
+            ifindex=names.index(self.ifname), address=self.address.packed, prefixlen=self.prefix
+        )
+        return (rt.del_address(address),)
+
+    def undo(self) -> Op:
+        return AddressLend(self.ifname, self.address, self.prefix, self.netns)

@@ -93,3 +93,54 @@ class HostsDel(Op):
 
     def undo(self) -> Final:
         return Final("the member is gone")
+
+
+class OwnHosts(Op):
+    """The hosts file of one container, where its network's does not do: several networks, or lines of its
+    own."""
+
+    path: str
+    lines: tuple[str, ...]
+    kind = "file"
+
+    def describe(self) -> str:
+        return f"make the hosts file {self.path}"
+
+    def shell(self) -> tuple[str, ...]:
+        path, where = quote(self.path), self.path.rpartition("/")[0]
+        text = HOSTS_HEAD + "".join([line + "\n" for line in self.lines])
+        return (
+            f"mkdir -p -m 0700 {quote(where.rpartition('/')[0])}",
+            f"mkdir -p -m 0755 {quote(where)}",
+            f"printf %s {quote(text)} > {path}",
+        )
+
+    def undo(self) -> Op:
+        return HostsFileDel(self.path)
+
+
+class HostsSwitch(Op):
+    """Shows a container another hosts file: by /etc/netns/NAME, and over /etc/hosts of its process ``pid``.
+
+    ``started``: the process's start time, as ``pid`` may be another's by now. Without a process ``pid`` is 0.
+    """
+
+    name: str
+    path: str
+    old: str
+    pid: int = 0
+    started: int = 0
+    kind = "file"
+
+    def describe(self) -> str:
+        return f"show {self.name} the hosts file {self.path}"
+
+    def shell(self) -> tuple[str, ...]:
+        link = f"ln -sfn {quote(self.path)} /etc/netns/{quote(self.name)}/hosts"
+        if not self.pid:
+            return (link,)
+        inner = quote(f"umount -l /etc/hosts; mount --bind -o ro {quote(self.path)} /etc/hosts")
+        return (link, f"nsenter --target={self.pid} --mount sh -c {inner}")
+
+    def undo(self) -> Op:
+        return HostsSwitch(self.name, self.old, self.path, self.pid, self.started)

@@ -74,6 +74,7 @@ class VethAdd(Op):
     peer_mac: str
     mark: str
     alias: str
+    isolated: bool = False
     kind = "rtnl"
 
     def describe(self) -> str:
@@ -87,7 +88,8 @@ class VethAdd(Op):
             f"type veth peer name {quote(self.peer)} netns {quote(self.peer_netns)} "
             f"mtu {self.mtu} address {self.peer_mac} {queues}",
             f"ip link property add dev {name} altname {self.mark}",
-            f"ip link set dev {name} alias {quote(self.alias)} addrgenmode none type bridge_slave hairpin on",
+            f"ip link set dev {name} alias {quote(self.alias)} addrgenmode none "
+            f"type bridge_slave hairpin on{' isolated on' if self.isolated else ''}",
         )
 
     def encode(self, names: Names) -> tuple[Message, ...]:
@@ -116,7 +118,7 @@ class VethAdd(Op):
             ifname=self.ifname,
             alias=self.alias,
             addr_gen_mode=_NO_IPV6_ADDRESS,
-            port=rt.Port(hairpin=1),
+            port=rt.Port(hairpin=1, isolated=1 if self.isolated else None),
         )
         return rt.new_link(link), rt.add_altname(self.ifname, self.mark), rt.set_link(port)
 
@@ -142,6 +144,109 @@ class LinkUp(Op):
 
     def undo(self) -> Final:
         return VANISHES
+
+
+class PortIsolate(Op):
+    """Keeps a bridge port from talking to the other isolated ports, or lets it."""
+
+    ifname: str
+    isolated: bool
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"{'isolate' if self.isolated else 'no longer isolate'} the port {self.ifname}"
+
+    def shell(self) -> tuple[str, ...]:
+        word = "on" if self.isolated else "off"
+        return (f"ip link set dev {quote(self.ifname)} type bridge_slave isolated {word}",)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.set_link(rt.Link(ifname=self.ifname, port=rt.Port(isolated=int(self.isolated)))),)
+
+    def undo(self) -> Op:
+        return PortIsolate(self.ifname, not self.isolated)
+
+
+class LinkMtu(Op):
+    """Sets a link's MTU. ``old`` is what it had."""
+
+    ifname: str
+    mtu: int
+    old: int
+    netns: str = ""
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"set the MTU of {self.ifname} to {self.mtu}" + (f" in {self.netns}" if self.netns else "")
+
+    def shell(self) -> tuple[str, ...]:
+        return (inside(self.netns, f"link set dev {quote(self.ifname)} mtu {self.mtu}"),)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.set_link(rt.Link(ifname=self.ifname, mtu=self.mtu)),)
+
+    def undo(self) -> Op:
+        return LinkMtu(self.ifname, self.old, self.mtu, self.netns)
+
+
+class AddrGenNone(Op):
+    """The kernel makes up no link-local address for a link: one that it makes is probed for 1.5 s (DAD)."""
+
+    ifname: str
+    netns: str = ""
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"no addresses of the kernel's own on {self.ifname}"
+
+    def shell(self) -> tuple[str, ...]:
+        return (inside(self.netns, f"link set dev {quote(self.ifname)} addrgenmode none"),)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.set_link(rt.Link(ifname=self.ifname, addr_gen_mode=_NO_IPV6_ADDRESS)),)
+
+    def undo(self) -> Final:
+        return VANISHES
+
+
+class BridgeAdopt(Op):
+    """Marks a bridge that somebody else made as used by a network; it is never deleted."""
+
+    ifname: str
+    mark: str
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"use the bridge {self.ifname}"
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"ip link property add dev {quote(self.ifname)} altname {self.mark}",)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.add_altname(self.ifname, self.mark),)
+
+    def undo(self) -> Op:
+        return BridgeRelease(self.ifname, self.mark)
+
+
+class BridgeRelease(Op):
+    """Takes weft's mark off a bridge that was somebody else's all along."""
+
+    ifname: str
+    mark: str
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"leave the bridge {self.ifname} as it was"
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"ip link property del dev {self.mark} altname {self.mark}",)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.del_altname(self.mark, self.mark),)
+
+    def undo(self) -> Op:
+        return BridgeAdopt(self.ifname, self.mark)
 
 
 class LinkDel(Op):

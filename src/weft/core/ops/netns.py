@@ -127,18 +127,24 @@ class NetnsEnd(Op):
 
 
 class Sysctl(Op):
-    """Sets one sysctl of the host's namespace. Keys have slashes, as interface names may have dots."""
+    """Sets one sysctl of a namespace. Keys have slashes, as interface names may have dots."""
 
     key: str
     value: str
     stays: str = ""
+    netns: str = ""
     kind = "sysctl"
 
     def describe(self) -> str:
-        return f"set {self.key} to {self.value}"
+        return f"set {self.key} to {self.value}" + (f" in {self.netns}" if self.netns else "")
 
     def shell(self) -> tuple[str, ...]:
-        return (f"sysctl -qw {quote(self.key)}={quote(self.value)}",)
+        write = f"sysctl -qw {quote(self.key)}={quote(self.value)}"
+        if not self.netns:
+            return (write,)
+        if self.netns.startswith("/"):
+            return (f"nsenter --net={quote(self.netns)} {write}",)
+        return (f"ip netns exec {quote(self.netns)} {write}",)
 
     def undo(self) -> Final:
         return Final(self.stays) if self.stays else VANISHES

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from weft.core.ops.base import Message
 
 #: RTPROT_BOOT: what ``ip route add`` itself writes.
-_BOOT = 3
+BOOT = 3
+
+
+def family(address: Address) -> int:
+    """AF_INET or AF_INET6."""
+    return 2 if address.version == 4 else 10
 
 
 class DefaultRoute(Op):
@@ -26,14 +31,16 @@ class DefaultRoute(Op):
         return f"route {self.netns} by {self.gateway}"
 
     def shell(self) -> tuple[str, ...]:
-        return (inside(self.netns, f"route add default via {self.gateway} dev {quote(self.ifname)}"),)
+        six = "-6 " if self.gateway.version == 6 else ""
+        words = f"{six}route add default via {self.gateway} dev {quote(self.ifname)}"
+        return (inside(self.netns, words),)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
         route = rt.Route(
-            family=2,
+            family=family(self.gateway),
             gateway=self.gateway.packed,
             oif=names.index(self.ifname),
-            protocol=_BOOT,
+            protocol=BOOT,
             scope=rt.RT_SCOPE_UNIVERSE,
             type=rt.RTN_UNICAST,
         )

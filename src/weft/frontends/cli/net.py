@@ -22,31 +22,108 @@ def _labels(args: Args) -> tuple[tuple[str, str], ...]:
     return tuple(labels.items())
 
 
+def _mtu(args: Args) -> int:
+    mtu = args.one("mtu", "0")
+    if not (mtu.isascii() and mtu.isdigit()) or len(mtu) > 5:
+        raise BadInput(f"MTU {mtu!a} is not a number")
+    return int(mtu)
+
+
 def create(args: Args) -> int:
     """``weft net create``."""
     from weft.engine import network
+    from weft.frontends.cli.run import pairs
 
     driver = args.one("driver", "bridge")
     if driver in _DRIVERS:
         raise NotYet(f"driver {driver} is not built yet", "bridge is")
     if driver != "bridge":
         raise BadInput(f"no driver {driver!a}", "use bridge")
-    mtu = args.one("mtu", "0")
-    if not (mtu.isascii() and mtu.isdigit()) or len(mtu) > 5:
-        raise BadInput(f"MTU {mtu!a} is not a number")
     request = network.NetworkRequest(
         name=args.words[0],
         subnets=args.many("subnet"),
-        gateway=args.one("gateway"),
+        gateways=args.many("gateway"),
         bridge=args.one("bridge"),
-        mtu=int(mtu),
+        mtu=_mtu(args),
         labels=_labels(args),
+        ranges=args.many("ip-range"),
+        aux=args.many("aux-address"),
+        ipv6=args.on("ipv6"),
+        internal=args.on("internal"),
+        isolated=args.on("isolated"),
+        nat=args.one("nat"),
+        options=pairs(args.many("opt"), "--opt"),
     )
     network.check(request)
     work = work_for(args)
     made = network.create(work, request)
     if not work.dry:
         out(made.name if args.on("quiet") else made.id)
+    return 0
+
+
+def edit(args: Args) -> int:
+    """``weft net edit``."""
+    from weft.engine import edit
+
+    isolated = args.one("isolated")
+    change = edit.Change(_labels(args), isolated == "true" if isolated else None, args.one("nat"), _mtu(args))
+    if change == edit.Change():
+        raise BadInput("`weft net edit` needs something to change", "--label, --isolated, --nat or --mtu")
+    work = work_for(args)
+    done = edit.edit(work, args.words[0], change)
+    if not work.dry:
+        out(done.name)
+    return 0
+
+
+def prune(args: Args) -> int:
+    """``weft net prune``."""
+    from weft.engine import network
+
+    work = work_for(args)
+    for name in network.prune(work):
+        if not work.dry:
+            out(name)
+    return 0
+
+
+def connect(args: Args) -> int:
+    """``weft net connect``."""
+    from weft.core.model.publish import parse_publish
+    from weft.engine import connect
+    from weft.engine.container import published_remark
+    from weft.engine.request import Join, check_join
+    from weft.frontends.cli.run import number, pairs
+
+    join = Join(
+        network=args.words[0],
+        addresses=args.many("ip"),
+        mac=args.one("mac").lower(),
+        ifname=args.one("ifname"),
+        aliases=args.many("alias"),
+        priority=number(args.one("gw-priority", "0"), "--gw-priority"),
+        sysctls=pairs(args.many("sysctl"), "--sysctl"),
+        routes=args.many("route"),
+    )
+    check_join(join)
+    publish = [p for s in args.many("publish") for p in parse_publish(s)]
+    work = work_for(args)
+    made = connect.connect(work, args.words[1], join, publish)
+    remark = published_remark(made.publish)
+    if remark:
+        work.say(remark)
+    if not work.dry:
+        connect.introduce(work, made)
+        out(" ".join([made.ifname, *[str(c) for c in made.addresses]]))
+    return 0
+
+
+def disconnect(args: Args) -> int:
+    """``weft net disconnect``."""
+    from weft.engine import connect
+
+    connect.disconnect(work_for(args), args.words[0], args.words[1], args.on("force"))
     return 0
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posix
 
-from weft.core.model.errors import BadInput, NotYet
+from weft.core.model.errors import BadInput
 from weft.core.model.publish import parse_publish
 from weft.engine import container
-from weft.engine.container import RunRequest
+from weft.engine.request import Join, RunRequest, check
 from weft.frontends.cli.main import out, show, work_for
 
 TYPE_CHECKING = False
@@ -15,18 +15,13 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
     from weft.frontends.cli.args import Args
 
-_KEYS = ("ip", "mac", "alias", "ifname")
+_KEYS = ("ip", "mac", "alias", "ifname", "gw-priority", "sysctl", "route")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def _network(args: Args) -> tuple[str, dict[str, list[str]]]:
+def _options(text: str) -> tuple[str, dict[str, list[str]]]:
     """``NET[:ip=..,mac=..]``: the name and its options."""
-    given = args.many("network")
-    if len(given) > 1:
-        raise NotYet("containers in several networks are not built yet")
-    name, _, rest = (given[0] if given else "default").partition(":")
-    if name in ("host", "none", "container"):
-        raise NotYet(f"--network {name} is not built yet")
+    name, _, rest = text.partition(":")
     options: dict[str, list[str]] = {}
     for pair in rest.split(",") if rest else ():
         key, equals, value = pair.partition("=")
@@ -36,11 +31,61 @@ def _network(args: Args) -> tuple[str, dict[str, list[str]]]:
     return name, options
 
 
-def _once(options: dict[str, list[str]], key: str, flat: str = "") -> str:
-    found = [*options.get(key, ()), *([flat] if flat else [])]
+def _once(options: dict[str, list[str]], key: str) -> str:
+    found = options.get(key, ())
     if len(found) > 1:
         raise BadInput(f"{key} is given twice")
     return found[0] if found else ""
+
+
+def number(text: str, what: str) -> int:
+    """A signed number of the command line."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 10:
+        raise BadInput(f"{what} {text!a} is not a number")
+    return int(text)
+
+
+def pairs(values: tuple[str, ...], what: str) -> tuple[tuple[str, str], ...]:
+    """``K=V`` of a flag that may be repeated."""
+    found = [value.partition("=") for value in values]
+    for text, (key, equals, _) in zip(values, found, strict=True):
+        if not key or not equals or not text.isprintable():
+            raise BadInput(f"{what} {text!a} is not KEY=VALUE")
+    return tuple([(key, value) for key, _, value in found])
+
+
+def _join(text: str) -> Join:
+    name, options = _options(text)
+    return Join(
+        network=name,
+        addresses=tuple(options.get("ip", ())),
+        mac=_once(options, "mac").lower(),
+        ifname=_once(options, "ifname"),
+        aliases=tuple(options.get("alias", ())),
+        priority=number(_once(options, "gw-priority") or "0", "gw-priority"),
+        sysctls=pairs(tuple(options.get("sysctl", ())), "sysctl"),
+        routes=tuple(options.get("route", ())),
+    )
+
+
+def _networks(args: Args) -> tuple[str, tuple[Join, ...]]:
+    """The mode, or the networks; flat flags are the first one's."""
+    given = args.many("network") or ("default",)
+    modes = [g for g in given if g in ("host", "none") or g.partition(":")[0] == "container"]
+    if modes and len(given) > 1:
+        raise BadInput(f"--network {modes[0]} cannot be combined with other networks")
+    ip, aliases = args.many("ip"), args.many("network-alias")
+    if modes:
+        flag = "--ip" if ip else "--network-alias" if aliases else ""
+        if flag:
+            raise BadInput(f"{flag} conflicts with --network {modes[0]}", "it is for weft's networks")
+        return modes[0], ()
+    first, *others = [_join(text) for text in given]
+    if ip and first.addresses:
+        raise BadInput("ip is given twice")
+    first = first._replace(addresses=first.addresses or ip, aliases=(*first.aliases, *aliases))
+    return "", (first, *others)
 
 
 def _made_up_name() -> str:
@@ -48,22 +93,33 @@ def _made_up_name() -> str:
     return "c" + posix.urandom(4).hex()
 
 
+def _extra_hosts(args: Args) -> tuple[tuple[str, str], ...]:
+    found = []
+    for text in args.many("add-host"):
+        # Docker takes both H:IP and H=IP; an IPv6 address has colons of its own.
+        equals = "=" in text
+        name, sign, address = text.partition("=" if equals else ":")
+        if not sign or not address:
+            raise BadInput(f"--add-host {text!a} is not H:IP", "write it as db:10.0.0.5")
+        found.append((name, address.removeprefix("[").removesuffix("]")))
+    return tuple(found)
+
+
 def request(args: Args) -> RunRequest:
     """What the flags ask for."""
-    network, options = _network(args)
+    mode, joins = _networks(args)
     return RunRequest(
         name=args.one("name") or _made_up_name(),
-        network=network,
-        address=_once(options, "ip", args.one("ip")),
-        mac=_once(options, "mac").lower(),
-        ifname=_once(options, "ifname") or "eth0",
+        joins=joins,
         hostname=args.one("hostname"),
-        aliases=(*options.get("alias", ()), *args.many("network-alias")),
         publish=tuple([p for s in args.many("publish") for p in parse_publish(s)]),
         dns=args.many("dns"),
         search=args.many("dns-search"),
         command=tuple(args.tail),
         auto_remove=args.on("rm"),
+        mode=mode,
+        extra_hosts=_extra_hosts(args),
+        sysctls=pairs(args.many("sysctl"), "--sysctl"),
     )
 
 
@@ -99,7 +155,7 @@ def directory(args: Args) -> str:
 def run(args: Args) -> int:
     """``weft run``: the command's status; 0 with -d or without CMD."""
     wish = request(args)
-    container.check(wish)
+    check(wish)
     work = work_for(args)
     if not args.tail:
         made = container.create(work, wish)
@@ -119,7 +175,7 @@ def run(args: Args) -> int:
 
 
 def _tell(work: Work, found: container.Attached, name: str, quiet: bool) -> None:
-    remark = container.published_remark(found.endpoint)
+    remark = container.published_remark([p for _, e in found.members for p in e.publish])
     if remark:
         work.say(remark)
     if not work.dry:

@@ -126,8 +126,8 @@ def _state(row: dict[str, Any]) -> str:
 
 _CELLS: dict[str, Callable[[dict[str, Any]], object]] = {
     "short": lambda row: row["id"][:12],
-    "subnet": lambda row: row["subnets"][0]["subnet"],
-    "gateway": lambda row: row["subnets"][0]["gateway"],
+    "subnet": lambda row: ", ".join([s["subnet"] for s in row["subnets"]]),
+    "gateway": lambda row: ", ".join([s["gateway"] for s in row["subnets"]]),
     "members": lambda row: len(row["endpoints"]),
     "ports": _ports,
     "addresses": _addresses,
@@ -136,11 +136,12 @@ _CELLS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 #: What may be filtered by: the keys of a row, and ``label`` for one of a network's labels.
 _NETWORK_KEYS = (
-    "bridge created driver endpoints id internal ipv6 label labels mtu name options publish subnets"
+    "adopted bridge created driver endpoints id internal ipv6 isolated label labels mtu name nat options"
+    " publish subnets"
 )
 _CONTAINER_KEYS = (
-    "auto_remove command created dns exit_code hostname id limits name namespaces networks"
-    " pid pids publish state"
+    "auto_remove command created dns exit_code extra_hosts hostname id limits name namespaces network_mode"
+    " networks pid pids publish state"
 )
 _NETWORKS = (
     ("ID", "short"),
@@ -188,7 +189,7 @@ def port(args: Args) -> int:
     """``weft port``."""
     work = looking(args)
     sandbox, _ = work.store.container(args.words[0])
-    rows = engine.publishes(work.store.endpoint(sandbox.name))
+    rows = [p for e in work.store.endpoints_of(sandbox.name) for p in engine.publishes(e)]
     if args.one("format") == "json":
         as_json(rows)
     else:

@@ -25,8 +25,12 @@ _RUN: tuple[Flag, ...] = (
     ("--detach -d", "", "run in the background; print the id"),
     ("--name", "NAME", "the container's name (made up when left out)"),
     ("--rm", "", "remove the container when its command ends"),
-    ("--network", "NET[:ip=..,mac=..,alias=..,ifname=..]...", "the network to join (default: default)"),
-    ("--ip", "IP", "a fixed address in the network"),
+    (
+        "--network",
+        "NET[:ip=..,mac=..,alias=..,ifname=..,gw-priority=..,sysctl=K=V,route=CIDR[@GW]]|host|none|container:C...",
+        "the networks to join (default: default), or the host's, none, or another container's",
+    ),
+    ("--ip", "IP...", "a fixed address in the first network, one IPv4 and one IPv6 at most"),
     (
         "--publish -p",
         "[IP:]PORT:PORT[/tcp|udp]...",
@@ -39,8 +43,8 @@ _RUN: tuple[Flag, ...] = (
     ("--env -e", "K=V...", "set an environment variable"),
     ("--workdir -w", "DIR", "working directory (default: the caller's)"),
     ("--domainname", "!D", "NIS domain name"),
-    ("--add-host", "!H:IP...", "another line in /etc/hosts"),
-    ("--sysctl", "!K=V...", "set a sysctl of the namespace"),
+    ("--add-host", "H:IP...", "another line in /etc/hosts; IP may be host-gateway"),
+    ("--sysctl", "K=V...", "set a sysctl of the network namespace (net.*)"),
     ("--pid", "!MODE", "private, host or container:C"),
     ("--ipc", "!MODE", "none, private, shareable, host or container:C"),
     ("--uts", "!MODE", "private or host"),
@@ -68,18 +72,33 @@ _RUN: tuple[Flag, ...] = (
 
 _CREATE: tuple[Flag, ...] = (
     ("--driver -d", "bridge", "the driver (default: bridge)"),
-    ("--subnet", "CIDR...", "the subnet (default: the first free /24 of 10.81.0.0/16)"),
-    ("--gateway", "IP", "the gateway (default: the first address)"),
-    ("--bridge", "NAME", "the bridge's name (default: derived)"),
-    ("--mtu", "N", "MTU of the bridge and its cables (default: 1500)"),
+    ("--subnet", "CIDR...", "a subnet, IPv4 or IPv6 (default: the first free one of the pools)"),
+    ("--ip-range", "CIDR...", "where in its subnet addresses are taken from"),
+    ("--gateway", "IP...", "the gateway of its subnet (default: the first address)"),
+    ("--aux-address", "NAME=IP...", "an address that is never given away"),
+    ("--ipv6", "", "IPv6 too: a subnet of this host's own ULA prefix unless one is given"),
+    ("--internal", "", "no way out, and none in but from the host"),
+    ("--isolated", "", "members cannot talk to each other"),
+    (
+        "--nat",
+        "nat|routed",
+        "masquerade (default), or route: others reach what is published, by its own address",
+    ),
+    ("--bridge", "NAME", "the bridge's name (default: derived); one that exists is used and never deleted"),
+    ("--mtu", "N", "MTU of the bridge and its cables (default: the uplink's)"),
+    ("--opt -o", "KEY=VALUE...", "an option, by weft's or Docker's name (docs/docker-options.md)"),
     ("--label", "K=V...", "a label"),
-    ("--ip-range", "!CIDR...", "where addresses are taken from"),
-    ("--aux-address", "!NAME=IP...", "an address to keep free"),
-    ("--ipv6", "!", "IPv6 too"),
-    ("--internal", "!", "no way out"),
-    ("--isolated", "!", "members cannot talk to each other"),
-    ("--nat", "!nat|routed", "masquerade, or route"),
-    ("--opt -o", "!KEY=VALUE...", "a driver option"),
+)
+
+_CONNECT: tuple[Flag, ...] = (
+    ("--ip", "IP...", "a fixed address, one IPv4 and one IPv6 at most"),
+    ("--mac", "MAC", "a fixed MAC (default: derived from network and container)"),
+    ("--ifname", "NAME", "the interface's name (default: the next free ethN)"),
+    ("--alias", "NAME...", "another name in the network"),
+    ("--gw-priority", "N", "the highest of a container's networks gives its default route (default: 0)"),
+    ("--sysctl", "K=V...", "of the interface, as net.ipv4.conf.IFNAME.arp_notify=1"),
+    ("--route", "CIDR[@GW]...", "another route by this network"),
+    ("--publish -p", "[IP:]PORT:PORT[/tcp|udp]...", "publish a port"),
 )
 
 _EXEC: tuple[Flag, ...] = (
@@ -130,6 +149,33 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "net:remove",
         "remove networks",
         "weft net rm blue",
+    ),
+    "net edit": (
+        "NAME",
+        (
+            ("--label", "K=V...", "set a label; without a value it goes"),
+            ("--isolated", "true|false", "whether members can talk to each other"),
+            ("--nat", "nat|routed", "masquerade, or route"),
+            ("--mtu", "N", "MTU of the bridge and all its cables"),
+        ),
+        "net:edit",
+        "change a network while it is used",
+        "weft net edit blue --isolated=true --mtu 1400",
+    ),
+    "net prune": ("", (), "net:prune", "remove the networks that nobody is in", "weft net prune"),
+    "net connect": (
+        "NET CONTAINER|TARGET",
+        _CONNECT,
+        "net:connect",
+        "connect a running container, or any namespace of any engine, to a network",
+        "weft net connect blue podman:web --alias web",
+    ),
+    "net disconnect": (
+        "NET CONTAINER|TARGET",
+        (("--force -f", "", "no error when it is not in it"),),
+        "net:disconnect",
+        "take one out of a network",
+        "weft net disconnect blue web",
     ),
     "run": (
         "[--] [CMD...]",
@@ -342,10 +388,6 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
 }
 
 NOT_YET = (
-    "net edit",
-    "net prune",
-    "net connect",
-    "net disconnect",
     "net publish",
     "net unpublish",
     *"wait stop kill pause unpause rename top stats events spec oci-hook".split(),

@@ -1,0 +1,104 @@
+"""Options of a network (``-o KEY=VALUE``): weft's short keys, and Docker's labels for the same.
+
+Docker's: daemon/libnetwork/drivers/bridge/labels.go and daemon/libnetwork/netlabel. What is not here, and
+why, is
+in docs/docker-options.md.
+"""
+
+from __future__ import annotations
+
+from weft.core.model.address import parse_address
+from weft.core.model.errors import BadInput
+from weft.core.model.names import check_ifname
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_BRIDGE = "com.docker.network.bridge."
+_NET = "com.docker.network."
+#: Docker's label -> weft's key.
+_ALIASES = {
+    f"{_BRIDGE}name": "bridge",
+    f"{_NET}driver.mtu": "mtu",
+    f"{_BRIDGE}enable_icc": "enable_icc",
+    f"{_BRIDGE}enable_ip_masquerade": "enable_ip_masquerade",
+    f"{_BRIDGE}gateway_mode_ipv4": "gateway_mode_ipv4",
+    f"{_BRIDGE}gateway_mode_ipv6": "gateway_mode_ipv6",
+    f"{_BRIDGE}host_binding_ipv4": "host_binding",
+    f"{_NET}container_iface_prefix": "ifname_prefix",
+    f"{_NET}host_ipv4": "host_ipv4",
+    f"{_NET}host_ipv6": "host_ipv6",
+    f"{_NET}enable_ipv4": "ipv4",
+    f"{_NET}enable_ipv6": "ipv6",
+}
+
+
+def _flag(key: str, value: str) -> str:
+    if value not in ("true", "false", "1", "0"):
+        raise BadInput(f"option {key} is true or false, not {value!a}")
+    return "true" if value in ("true", "1") else "false"
+
+
+def _number(key: str, value: str) -> str:
+    if not (value.isascii() and value.isdigit()) or len(value) > 5:
+        raise BadInput(f"option {key}: {value!a} is not a number")
+    return value
+
+
+def _mode(key: str, value: str) -> str:
+    if value not in ("nat", "routed"):
+        raise BadInput(f"option {key} is nat or routed, not {value!a}", "docs/docker-options.md tells why")
+    return value
+
+
+def _address(version: int) -> Callable[[str, str], str]:
+    def check(key: str, value: str) -> str:
+        found = parse_address(value, f"option {key}")
+        if version and found.version != version:
+            raise BadInput(f"option {key}: {value} is not an IPv{version} address")
+        return str(found)
+
+    return check
+
+
+def _prefix(key: str, value: str) -> str:
+    if len(value) > 12:
+        raise BadInput(f"option {key}: {value!a} leaves no room for a number", "use at most 12 characters")
+    return check_ifname(value)
+
+
+#: What each key takes; its value comes back as it is kept.
+_KEYS: dict[str, Callable[[str, str], str]] = {
+    "bridge": lambda _, value: check_ifname(value),
+    "mtu": _number,
+    "enable_icc": _flag,
+    "enable_ip_masquerade": _flag,
+    "gateway_mode_ipv4": _mode,
+    "gateway_mode_ipv6": _mode,
+    "host_binding": _address(0),
+    "ifname_prefix": _prefix,
+    "host_ipv4": _address(4),
+    "host_ipv6": _address(6),
+    "ipv4": _flag,
+    "ipv6": _flag,
+}
+
+
+def parse(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Options by weft's keys, checked. BadInput for one that is not known, given twice, or out of range."""
+    found: dict[str, str] = {}
+    for name, value in given:
+        key = _ALIASES.get(name, name)
+        check = _KEYS.get(key)
+        if check is None:
+            raise BadInput(f"network option {name!a} is not known", f"known are {', '.join(sorted(_KEYS))}")
+        if key in found:
+            raise BadInput(f"network option {key} is given twice")
+        found[key] = check(key, value)
+    modes = {found[k] for k in ("gateway_mode_ipv4", "gateway_mode_ipv6") if k in found}
+    if len(modes) > 1:
+        raise BadInput(
+            "gateway_mode_ipv4 and gateway_mode_ipv6 differ", "a network is nat or routed as a whole"
+        )
+    return found

@@ -1,0 +1,306 @@
+"""A running container, or any namespace of any engine, connected to a network and disconnected from it."""
+
+from __future__ import annotations
+
+from weft.core.drivers import bridge as driver
+from weft.core.firewall.elements import endpoint_elements
+from weft.core.model.errors import BadInput, Conflict, NotFound
+from weft.core.model.network import REST, Endpoint, Network, Sandbox
+from weft.core.model.state import State
+from weft.core.model.target import parse_target
+from weft.core.ops.base import Op
+from weft.core.ops.file import HostsAdd, HostsDel, HostsSwitch, OwnHosts
+from weft.core.ops.hop import GatewayChange
+from weft.core.ops.link import LinkDel
+from weft.core.ops.route import DefaultRoute
+from weft.core.plan.plan import Plan
+from weft.engine import container, removal
+from weft.engine.lease import Claims
+from weft.engine.request import check_join
+from weft.engine.work import CONNECT, DISCONNECT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from weft.core.model.publish import Publish
+    from weft.core.model.target import Target
+    from weft.engine.request import Join
+    from weft.engine.work import Work
+
+#: What may stand in a firewall element's comment and in a link's alias.
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-:/@")
+
+
+def connect(work: Work, name: str, join: Join, publish: Sequence[Publish] = ()) -> Endpoint:
+    """Connects a container or TARGET to ``join.network``. Conflict when it is in that network already, or the
+    address is taken; NotFound, BadInput, Exhausted."""
+    check_join(join)
+    target = parse_target(name)
+    with work.machine.lock():
+        work.recover()
+        network = work.store.network(join.network)
+        sandbox, netns = _sandbox(work, target)
+        members = members_of(work, sandbox.name)
+        if any(e.network == network.name for _, e in members):
+            raise Conflict(
+                f"container {sandbox.name} is in network {network.name} already",
+                f"`weft net disconnect {network.name} {name}` takes it out",
+            )
+        container.check_network(work, network)
+        try:
+            return _connect(work, network, sandbox, netns, join, tuple(publish), members)
+        finally:
+            work.machine.unpin()
+
+
+def _connect(
+    work: Work,
+    network: Network,
+    sandbox: Sandbox,
+    netns: str,
+    join: Join,
+    publish: tuple[Publish, ...],
+    members: container.Members,
+) -> Endpoint:
+    claims = Claims()
+    join = join._replace(network=network.name)
+    others = [e for _, e in members] + _taken_names(work, sandbox, netns)
+    endpoint, chosen = container.decide_endpoint(work, network, sandbox.name, join, claims, others)
+    ((_, endpoint),) = container.published(work, [(network, endpoint)], publish, claims)
+    after = (*members, (network, endpoint))
+    own = not sandbox.target and (bool(members) or _has_own_hosts(work, sandbox))
+    hosts = work.hosts_files(network.name, sandbox.name if own else "")
+    ops = [
+        *container.stale_links(work, [endpoint]),
+        *container.hold_ports(work, [endpoint]),
+        *(_own_hosts(work, sandbox, after) if own else []),
+        *driver.endpoint_wants(network, sandbox, endpoint, hosts, netns),
+        *_gateways(members, after, netns or sandbox.name),
+    ]
+    plan = Plan(tuple(ops))
+    if work.dry:
+        work.show(plan)
+        return endpoint
+
+    def wish() -> None:
+        work.store.wake(work.machine.uptime(), REST)
+        if sandbox.target and not members:
+            work.store.add_container(sandbox, "running")
+        work.store.add_endpoint(endpoint)
+        if own:
+            work.store.set_own_hosts(sandbox.name)
+        for one in chosen:
+            behind = one.address._replace(value=one.address.value + 1)
+            work.store.set_next_address(one.network, one.place, behind)
+
+    work.settle(work.make(CONNECT, f"{network.name}\n{sandbox.name}", plan, wish))
+    return endpoint
+
+
+def members_of(work: Work, name: str) -> container.Members:
+    """A container's endpoints with their networks."""
+    return tuple([(work.store.network(e.network), e) for e in work.store.endpoints_of(name)])
+
+
+def _sandbox(work: Work, target: Target) -> tuple[Sandbox, str]:
+    """What is to be connected, and the path or name of its namespace where that is not weft's own ("")."""
+    if target.kind == "host":
+        raise BadInput("the host is in every network already: it has each gateway's address")
+    own = target.kind in ("weft", "name") and work.store.has_container(target.value)
+    if own or target.kind == "weft":
+        sandbox, state = work.store.container(target.value)
+        _check_own(work, sandbox, state)
+        return sandbox, ""
+    from weft.engine.target import place
+
+    found = place(work, target)
+    name = foreign_name(target)
+    mine = next(
+        (s for s, _ in work.store.containers() if work.machine.netns_inode(s.name) == found.inode), None
+    )
+    if mine is not None and mine.mode != "host":
+        raise BadInput(f"{target} is the namespace of container {mine.name}", f"connect {mine.name} instead")
+    if found.inode == work.machine.pin(""):
+        raise BadInput(f"{target} is in the host's own network namespace", "it reaches every network already")
+    hostname = "" if target.kind in ("pid", "path") else target.value.lower()
+    plain = hostname if _is_hostname(hostname) else ""
+    sandbox = Sandbox(
+        work.store.root, name, plain, created=work.machine.now(), target=str(target), inode=found.inode
+    )
+    if work.store.has_container(name) and work.store.container(name)[0].inode != found.inode:
+        raise Conflict(
+            f"{name} was another namespace when it was connected", "`weft gc` forgets those that are gone"
+        )
+    return sandbox, found.netns
+
+
+def _is_hostname(text: str) -> bool:
+    from weft.core.model.names import check_hostname
+
+    try:
+        return bool(text) and bool(check_hostname(text))
+    except BadInput:
+        return False
+
+
+def foreign_name(target: Target) -> str:
+    """What a namespace that is not weft's is called in networks: ``podman:web``, ``netns:blue``,
+    ``pid:4913``."""
+    kind = "netns" if target.kind == "name" else target.kind
+    name = f"{kind}:{target.value}"
+    if frozenset(name) - _PLAIN or len(name) > 100:
+        raise BadInput(
+            f"{name[:100]!a} cannot be connected by this path", "give its pid, or a name by `weft ns adopt`"
+        )
+    return name
+
+
+def _check_own(work: Work, sandbox: Sandbox, state: State) -> None:
+    if sandbox.mode:
+        raise Conflict(
+            f"container {sandbox.name} has --network {sandbox.mode}: it cannot be connected",
+            "a container is in weft's networks, or in none of them",
+        )
+    if state.word == "exited" or not work.netns_inode(sandbox.name):
+        raise Conflict(f"container {sandbox.name} is not running")
+
+
+def _taken_names(work: Work, sandbox: Sandbox, netns: str) -> list[Endpoint]:
+    """The interfaces that are there already, whoever made them, as if they were endpoints."""
+    links = work.machine.links_of(netns or sandbox.name)
+    return [Endpoint("", "", "", (), ifname=link.ifname or "") for link in links]
+
+
+def _has_own_hosts(work: Work, sandbox: Sandbox) -> bool:
+    return work.hosts_of(sandbox.name) == work.own_hosts_file(sandbox.name)
+
+
+def _own_hosts(work: Work, sandbox: Sandbox, after: container.Members) -> list[Op]:
+    """The hosts file of a container in several networks: made with the second, added to from then on."""
+    path = work.own_hosts_file(sandbox.name)
+    if _has_own_hosts(work, sandbox):
+        joined = after[-1][0].name
+        return [HostsAdd(path, address, names) for address, names in work.store.host_names(joined) if names]
+    lines = work.own_hosts_lines(sandbox, [n.name for n, _ in after])
+    return [OwnHosts(path, lines), _switch(work, sandbox, path)]
+
+
+def _switch(work: Work, sandbox: Sandbox, path: str) -> HostsSwitch:
+    state = work.store.container(sandbox.name)[1]
+    alive = state.pid is not None and work.machine.alive(state.pid, state.started)
+    pid, started = (state.pid or 0, state.started or 0) if alive else (0, 0)
+    return HostsSwitch(sandbox.name, path, work.hosts_of(sandbox.name), pid, started)
+
+
+def _gateways(before: container.Members, after: container.Members, where: str) -> list[Op]:
+    """What changes about the default routes when a container's networks change."""
+    old = {r.gateway.version: r for r in driver.default_routes(before, where)}
+    ops: list[Op] = []
+    for route in driver.default_routes(after, where):
+        was = old.get(route.gateway.version)
+        if was is None:
+            ops.append(route)
+        elif was != route:
+            ops.append(GatewayChange(route.gateway, route.ifname, was.gateway, was.ifname, where))
+    return ops
+
+
+def introduce(work: Work, endpoint: Endpoint) -> None:
+    """Waits until a new endpoint's port forwards, then tells its neighbours who has its addresses."""
+    if not work.machine.wait_port(endpoint.host_ifname):
+        work.say(f"warning: the bridge port {endpoint.host_ifname} does not forward after 5 s")
+    with work.machine.lock():
+        if not work.store.has_container(endpoint.container):
+            return
+        where = _where(work, work.store.container(endpoint.container)[0])
+        if where:
+            work.machine.announce(endpoint, where)
+        work.machine.unpin()
+
+
+def disconnect(work: Work, network: str, name: str, force: bool = False) -> None:
+    """Takes a container or TARGET out of a network. NotFound when it is not in it.
+
+    ``force``: also an endpoint whose namespace is gone, and one that another root or nobody knows is no
+    error.
+    """
+    target = parse_target(name)
+    with work.machine.lock():
+        work.recover()
+        found = work.store.network(network)
+        try:
+            sandbox = _member(work, found, target)
+        except NotFound:
+            if force:
+                return
+            raise
+        try:
+            disconnect_locked(work, found, sandbox)
+        finally:
+            work.machine.unpin()
+
+
+def _member(work: Work, network: Network, target: Target) -> Sandbox:
+    own = target.kind in ("weft", "name") and work.store.has_container(target.value)
+    if not own and target.kind in ("weft", "name"):
+        for sandbox, _ in work.store.containers():
+            own = own or (len(target.value) >= 4 and sandbox.id.startswith(target.value))
+    name = work.store.container(target.value)[0].name if own else foreign_name(target)
+    if work.store.endpoint(name, network.name) is None:
+        raise NotFound(
+            f"{target} is not in network {network.name}", f"`weft net inspect {network.name}` shows who is"
+        )
+    return work.store.container(name)[0]
+
+
+def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
+    """The same with the lock held."""
+    from weft.engine import proxy
+
+    members = members_of(work, sandbox.name)
+    endpoint = next(e for _, e in members if e.network == network.name)
+    rest = tuple([m for m in members if m[1].network != network.name])
+    where = _where(work, sandbox)
+    ops: list[Op] = [*removal.let_go(work, [endpoint])]
+    ops += Plan(endpoint_elements(network, endpoint)).undo().ops
+    ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
+    ops.append(LinkDel(endpoint.host_ifname, endpoint.mark))
+    if where and not sandbox.target:
+        ops += _left_hosts(work, sandbox, network, not rest)
+    if where:
+        ops += _other_gateways(members, rest, where)
+    plan = Plan(tuple(ops))
+    if work.dry:
+        work.show(plan)
+        return
+    subject = f"{network.name}\n{sandbox.name}"
+    work.unmake(DISCONNECT, subject, plan, lambda: proxy.forget(work, plan), populated=False)
+
+
+def _left_hosts(work: Work, sandbox: Sandbox, network: Network, last: bool) -> list[Op]:
+    """What becomes of the names of a network in the container that leaves it.
+
+    Out of its only network it sees a file of its own: the network's may go, with its members' names.
+    """
+    path = work.own_hosts_file(sandbox.name)
+    if _has_own_hosts(work, sandbox):
+        return [HostsDel(path, tuple([address for address, _ in work.store.host_names(network.name)]))]
+    return [OwnHosts(path, ()), _switch(work, sandbox, path)] if last else []
+
+
+def _where(work: Work, sandbox: Sandbox) -> str:
+    """The namespace to act in; "" when it is gone."""
+    if not sandbox.target:
+        return sandbox.name if work.machine.netns_inode(sandbox.name) else ""
+    from weft.engine.target import find
+
+    found = find(work, sandbox.target)
+    return found.netns if found is not None and found.inode == sandbox.inode else ""
+
+
+def _other_gateways(before: container.Members, after: container.Members, where: str) -> list[DefaultRoute]:
+    """The default routes that went with the interface, by whoever is next."""
+    gone = driver.default_routes(before, where)
+    left = driver.default_routes(after, where)
+    return [r for r in left if r not in gone]

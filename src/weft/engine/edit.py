@@ -1,0 +1,118 @@
+"""What can change of a network that is in use: labels, isolation, NAT, MTU."""
+
+from __future__ import annotations
+
+from weft.core.firewall.elements import endpoint_elements, network_elements
+from weft.core.model.errors import BadInput
+from weft.core.ops.link import LinkMtu, PortIsolate
+from weft.core.plan.plan import Plan
+from weft.core.record import Record
+from weft.engine import target
+from weft.engine.work import EDIT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from weft.core.model.network import Endpoint, Network
+    from weft.core.ops.base import Op
+    from weft.engine.work import Work
+
+
+class Change(Record):
+    """What is to change. A label with an empty value goes; "" and 0 leave things as they are."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    isolated: bool | None = None
+    nat: str = ""
+    mtu: int = 0
+
+
+def edit(work: Work, name: str, change: Change) -> Network:
+    """Changes a network and all its members as one durable change. NotFound, BadInput."""
+    if change.nat not in ("", "nat", "routed"):
+        raise BadInput(f"--nat {change.nat!a} is not nat or routed")
+    with work.machine.lock():
+        work.recover()
+        old = work.store.network(name)
+        new = _changed(old, change)
+        endpoints = work.store.endpoints(old.name)
+        try:
+            plan = Plan(
+                (
+                    *_elements(old, new, endpoints),
+                    *_ports(old, new, endpoints),
+                    *_mtu(work, old, new, endpoints),
+                )
+            )
+            if work.dry:
+                work.show(plan)
+                return new
+            entry = work.make(
+                EDIT, f"{old.name}\n{_words(old)}", plan, lambda: work.store.change_network(new)
+            )
+            work.settle(entry)
+        finally:
+            work.machine.unpin()
+        return new
+
+
+def _changed(network: Network, change: Change) -> Network:
+    low = 1280 if network.ipv6 else 68
+    if change.mtu and not low <= change.mtu <= 65535:
+        raise BadInput(f"MTU {change.mtu} is not between {low} and 65535")
+    if network.internal and change.nat == "routed":
+        raise BadInput(f"network {network.name} is internal: it cannot be routed")
+    labels = {**dict(network.labels), **dict(change.labels)}
+    return network._replace(
+        labels=tuple([(k, v) for k, v in labels.items() if v or k not in dict(change.labels)]),
+        isolated=network.isolated if change.isolated is None else change.isolated,
+        nat=change.nat or network.nat,
+        mtu=change.mtu or network.mtu,
+        follows_mtu=network.follows_mtu and not change.mtu,
+    )
+
+
+def _elements(old: Network, new: Network, endpoints: Sequence[Endpoint]) -> list[Op]:
+    """The firewall's elements that differ: new ones first, so that nothing is open in between."""
+    before = [*network_elements(old), *[op for e in endpoints for op in endpoint_elements(old, e)]]
+    after = [*network_elements(new), *[op for e in endpoints for op in endpoint_elements(new, e)]]
+    gone = Plan(tuple([op for op in before if op not in set(after)])).undo().ops
+    return [*[op for op in after if op not in set(before)], *gone]
+
+
+def _ports(old: Network, new: Network, endpoints: Sequence[Endpoint]) -> list[Op]:
+    if old.isolated == new.isolated:
+        return []
+    return [PortIsolate(e.host_ifname, new.isolated) for e in endpoints]
+
+
+def _mtu(work: Work, old: Network, new: Network, endpoints: Sequence[Endpoint]) -> list[Op]:
+    """Bridge and cables. Containers' ends come first where it grows, the bridge's MTU is the smallest of
+    its ports'."""
+    if old.mtu == new.mtu:
+        return []
+    ops: list[Op] = []
+    for endpoint in endpoints:
+        ops.append(LinkMtu(endpoint.host_ifname, new.mtu, old.mtu))
+        where = _inside(work, endpoint)
+        if where:
+            ops.append(LinkMtu(endpoint.ifname, new.mtu, old.mtu, where))
+    return ops if old.adopted else [*ops, LinkMtu(old.bridge, new.mtu, old.mtu)]
+
+
+def _inside(work: Work, endpoint: Endpoint) -> str:
+    """A member's namespace; "" when it is gone."""
+    sandbox = work.store.container(endpoint.container)[0]
+    if not sandbox.target:
+        return sandbox.name if work.machine.netns_inode(sandbox.name) else ""
+    found = target.find(work, sandbox.target)
+    return found.netns if found is not None and found.inode == sandbox.inode else ""
+
+
+def _words(network: Network) -> str:
+    """What recovery puts back: see ``work.forget``."""
+    return "\n".join(
+        [str(int(network.isolated)), network.nat, str(network.mtu), str(int(network.follows_mtu))]
+        + [f"{key}={value}" for key, value in network.labels]
+    )

@@ -1,0 +1,165 @@
+"""Networks, their pools, and who has which address."""
+
+from __future__ import annotations
+
+from weft.core.model.address import Address, from_packed
+from weft.core.model.errors import Conflict, NotFound
+from weft.core.model.network import Network
+from weft.store import texts
+from weft.store.database import Database
+from weft.store.lean import sqlite
+from weft.store.schema import POOL, network_row, pool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from weft.core.model.address import Subnet
+
+
+_DUE = "(until<=? OR until>?)"
+_WITHIN = "address>=? AND address<=? AND length(address)=?"
+
+
+def _within(subnet: Subnet) -> tuple[bytes, bytes, int]:
+    return subnet.first.packed, subnet.last.packed, len(subnet.first.packed)
+
+
+class Networks(Database):
+    """The part of the store that knows networks and addresses."""
+
+    def networks(self) -> tuple[Network, ...]:
+        """All networks, by name."""
+        return tuple([self._network(r) for r in self._all("SELECT * FROM network ORDER BY name")])
+
+    def find_network(self, name: str) -> Network | None:
+        """A network by name."""
+        row = self._one("SELECT * FROM network WHERE name=?", name)
+        return self._network(row) if row else None
+
+    def network(self, name: str) -> Network:
+        """A network by name or unique id prefix; NotFound otherwise."""
+        found = self.find_network(name)
+        if found is None and len(name) >= 4:
+            near = [n for n in self.networks() if n.id.startswith(name)]
+            found = near[0] if len(near) == 1 else None
+        if found is None:
+            raise NotFound(f"no network {name!a}", "`weft net ls` lists them")
+        return found
+
+    def _network(self, row: Any) -> Network:
+        name, number, bridge, mtu, labels, created, internal, isolated, nat, adopted, follows, options = row
+        pools = self._all(f"SELECT {POOL} FROM pool WHERE network=? ORDER BY place", name)
+        return Network(
+            root=self.root,
+            name=name,
+            number=number,
+            pools=tuple([pool(p) for p in pools]),
+            bridge=bridge,
+            mtu=mtu,
+            labels=texts.pairs(labels),
+            created=created,
+            internal=bool(internal),
+            isolated=bool(isolated),
+            nat=nat,
+            adopted=bool(adopted),
+            follows_mtu=bool(follows),
+            options=texts.pairs(options),
+        )
+
+    def free_number(self) -> int:
+        """The lowest network number that is free."""
+        taken = {row[0] for row in self._all("SELECT number FROM network")}
+        return next(n for n in range(1, 1 << 16) if n not in taken)
+
+    def add_network(self, network: Network) -> None:
+        """Stores a network; Conflict when name, bridge or number is taken."""
+        try:
+            self._db.execute("INSERT INTO network VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", network_row(network))
+        except sqlite.IntegrityError:
+            raise Conflict(f"network {network.name} or bridge {network.bridge} exists already") from None
+        for place, one in enumerate(network.pools):
+            texts_of = (str(one.subnet), str(one.gateway), str(one.ip_range or ""))
+            aux = texts.join([(name, str(address)) for name, address in one.aux])
+            row = (network.name, place, *texts_of, aux, one.subnet.first.packed)
+            self._db.execute("INSERT INTO pool VALUES (?,?,?,?,?,?,?)", row)
+
+    def change_network(self, network: Network) -> None:
+        """Stores what can change of a network: labels, isolation, NAT, MTU."""
+        self._db.execute(
+            "UPDATE network SET labels=?, isolated=?, nat=?, mtu=?, follows_mtu=? WHERE name=?",
+            (
+                texts.join(network.labels),
+                int(network.isolated),
+                network.nat,
+                network.mtu,
+                int(network.follows_mtu),
+                network.name,
+            ),
+        )
+
+    def remove_network(self, name: str) -> None:
+        """Forgets a network."""
+        for table in ("pool", "resting", "address"):
+            self._db.execute(f"DELETE FROM {table} WHERE network=?", (name,))
+        self._db.execute("DELETE FROM network WHERE name=?", (name,))
+
+    def next_address(self, network: str, place: int, subnet: Subnet, now: int, longest: int) -> int:
+        """Below this value every address of a pool is taken or rests. Times are as of ``rests``."""
+        row = self._one("SELECT next FROM pool WHERE network=? AND place=?", network, place)
+        due = self._one(
+            f"SELECT min(address) FROM resting WHERE network=? AND {_DUE} AND {_WITHIN}",
+            network,
+            now,
+            now + longest,
+            *_within(subnet),
+        )[0]
+        return int.from_bytes(row[0] if due is None else min(row[0], due), "big")
+
+    def set_next_address(self, network: str, place: int, address: Address) -> None:
+        """Where the next search starts."""
+        self._db.execute(
+            "UPDATE pool SET next=? WHERE network=? AND place=?", (address.packed, network, place)
+        )
+
+    def address_holder(self, network: str, address: Address) -> str:
+        """The container that has an address, or ""."""
+        row = self._one(
+            "SELECT container FROM address WHERE network=? AND address=?", network, address.packed
+        )
+        return row[0] if row else ""
+
+    def rests(self, network: str, address: Address, now: int, longest: int) -> bool:
+        """Whether an address was released a short while ago. Times are seconds since boot; what seems to rest
+        ``longest`` and more is of an earlier boot."""
+        sql = f"SELECT 1 FROM resting WHERE network=? AND address=? AND NOT {_DUE}"
+        return self._one(sql, network, address.packed, now, now + longest) is not None
+
+    def rest(self, network: str, addresses: Iterable[Address], until: int) -> None:
+        """Keeps released addresses from being given out before ``until`` (seconds since boot)."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO resting VALUES (?,?,?)", [(network, a.packed, until) for a in addresses]
+        )
+
+    def wake(self, now: int, longest: int) -> None:
+        """Addresses that have rested long enough are free again: the next search starts there at the
+        latest."""
+        due = self._all(f"SELECT network, address FROM resting WHERE {_DUE}", now, now + longest)
+        for network, raw in due:
+            self._db.execute(
+                "UPDATE pool SET next=? WHERE network=? AND next>? AND length(next)=?",
+                (raw, network, raw, len(raw)),
+            )
+        if due:
+            self._db.execute(f"DELETE FROM resting WHERE {_DUE}", (now, now + longest))
+
+    def resting(self, network: str, subnet: Subnet) -> list[Address]:
+        """The addresses of a subnet that rest, the longest first."""
+        sql = f"SELECT address FROM resting WHERE network=? AND {_WITHIN} ORDER BY until, address"
+        return [from_packed(row[0]) for row in self._all(sql, network, *_within(subnet))]
+
+    def count_addresses(self, network: str, subnet: Subnet) -> int:
+        """How many addresses of a subnet containers have."""
+        sql = f"SELECT count(*) FROM address WHERE network=? AND {_WITHIN}"
+        return int(self._one(sql, network, *_within(subnet))[0])
