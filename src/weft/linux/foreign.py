@@ -99,7 +99,14 @@ def _run(argv: Sequence[str], text: str = "") -> str:
 
     try:
         ended = subprocess.run(
-            argv, input=text, capture_output=True, text=True, errors="replace", env=_ENVIRONMENT, timeout=60
+            argv,
+            check=False,
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=_ENVIRONMENT,
+            timeout=60,
         )
     except OSError as error:
         raise KernelError(f"cannot run {argv[0]}: {error.strerror}", error.errno or 0) from None
@@ -144,8 +151,13 @@ def _change(netlink: Netlink, step: Step) -> None:
     base = _rules(netlink, family, place.table, place.chain)
     passes = _rules(netlink, family, place.table, PASS)
     messages = _messages(step, base, passes)
-    if messages:
-        netlink.transaction(messages)
+    try:
+        if messages:
+            netlink.transaction(messages)
+    except Refusal as error:
+        # The table went meanwhile, and all that was in it.
+        if error.errno != errno.ENOENT or isinstance(step, (op.PassChainAdd, op.PassAdd)):
+            raise
 
 
 def _messages(step: Step, base: Sequence[SeenRule], passes: Sequence[SeenRule]) -> list[Message]:

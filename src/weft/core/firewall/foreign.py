@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from weft.core.ops.base import Op
 
 FAMILIES = {nf.NFPROTO_INET: "inet", nf.NFPROTO_IPV4: "ip", nf.NFPROTO_IPV6: "ip6"}
-#: Docker's chain of `-o BRIDGE -j DROP` for each of its bridges, up to release 27; later ones drop themselves.
+#: Docker's chain of `-o BRIDGE -j DROP` for each of its bridges, up to release 27; later ones drop anyway.
 _DOCKER_APART = "DOCKER-ISOLATION-STAGE-2"
 #: Where firewalld looks up the zone of what a packet comes in by, and what it goes to for ``trusted``.
 FIREWALLD = "firewalld"
@@ -165,13 +165,17 @@ def _was_apart(rules: Iterable[SeenRule]) -> str:
 
 def foreign_wants(network: Network, facts: ForeignFacts) -> tuple[Op, ...]:
     """What is missing in other people's firewalls for a network's bridge; nothing where all is well."""
-    versions = {p.subnet.version for p in network.pools}
+    return bridge_wants(network.bridge, [p.subnet.version for p in network.pools], facts)
+
+
+def bridge_wants(bridge: str, versions: Iterable[int], facts: ForeignFacts) -> tuple[Op, ...]:
+    """The same for any bridge; ``versions``: of IP."""
     ops: list[Op] = []
     for found in facts.filters:
-        if versions.intersection(found.place.versions):
-            ops += _admit(found, network.bridge)
-    if facts.trusted is not None and network.bridge not in facts.trusted:
-        ops.append(ZoneAdd(network.bridge))
+        if any(v in found.place.versions for v in versions):
+            ops += _admit(found, bridge)
+    if facts.trusted is not None and bridge not in facts.trusted:
+        ops.append(ZoneAdd(bridge))
     return tuple(ops)
 
 

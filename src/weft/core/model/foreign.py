@@ -53,8 +53,8 @@ class Filter(Record):
 
 
 class ForeignFacts(Record):
-    """``filters``: forward chains that concern weft's bridges. ``trusted``: the interfaces in firewalld's zone
-    of that name; None where firewalld does not run. ``who``: the programs that were recognised."""
+    """``filters``: forward chains that concern weft's bridges. ``trusted``: the interfaces in firewalld's
+    zone of that name; None where firewalld does not run. ``who``: the programs that were recognised."""
 
     filters: tuple[Filter, ...] = ()
     trusted: tuple[str, ...] | None = None
