@@ -131,9 +131,9 @@ class LinuxMachine:
         return observe.bridge(self._hands, ifname)
 
     def auto_pools(self) -> tuple[AutoPool, ...]:
-        from weft.core.ipam.pool import DEFAULT_POOLS
+        from weft.linux import config
 
-        return DEFAULT_POOLS
+        return config.pools(self._root)
 
     def foreign_facts(self) -> ForeignFacts:
         from weft.linux import foreign
