@@ -9,9 +9,10 @@ from weft.core.model.errors import BadInput, Conflict, KernelError, NotFound, We
 from weft.core.ops.netns import NetnsAdd, NetnsAttach
 from weft.core.plan.plan import Plan
 from weft.engine import namespace
-from weft.engine.container import RunRequest, create
+from weft.engine.container import create
 from weft.engine.network import NetworkRequest
 from weft.engine.network import create as make_network
+from weft.engine.request import Join, RunRequest
 from weft.engine.work import NAMESPACE, Work
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fakes.machine import ROOT, Bench
 from weft.core.model.address import parse_address
-from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotFound, NotOurs, NotYet
+from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotFound, NotOurs
 from weft.core.model.names import mark, object_id
 from weft.core.ops.base import Op
 from weft.core.ops.link import BridgeAdd, LinkDel
@@ -102,15 +102,25 @@ def test_one_table_flushed_is_made_again(bench: Bench) -> None:
     assert [op.family for op in ops if isinstance(op, TableAdd)] == ["bridge"]
 
 
-@pytest.mark.parametrize("kind", ["bridge", "dummy", ""])
+@pytest.mark.parametrize("kind", ["dummy", ""])
 def test_a_foreign_link_of_that_name(bench: Bench, kind: str) -> None:
     bench.machine.foreign_link("lxcbr0", kind)
-    untouched(bench, BLUE, NotOurs, f"a link lxcbr0 .{kind or 'device'}. exists and is not weft's")
+    untouched(bench, BLUE, NotOurs, f"a link lxcbr0 .{kind or 'device'}. exists and is not a bridge")
+
+
+def test_a_bridge_that_is_there_is_adopted_and_stays(bench: Bench) -> None:
+    bench.machine.foreign_link("lxcbr0", "bridge")
+    ops = bench.plan(lambda: network.create(bench.work, BLUE))
+    assert not [op for op in ops if isinstance(op, BridgeAdd)]
+    assert bench.store.network("blue").adopted
+    gone = bench.plan(lambda: network.remove(bench.work, "blue"))
+    assert [type(op).__name__ for op in gone if op.kind == "rtnl"][-2:] == ["AddressDel", "BridgeRelease"]
+    assert not [op for op in gone if isinstance(op, LinkDel)]
 
 
 def test_a_link_of_another_root(bench: Bench) -> None:
     bench.machine.foreign_link("lxcbr0", "bridge", mark(object_id("ffffffff", "network", "blue")))
-    untouched(bench, BLUE, NotOurs, "is not weft's")
+    untouched(bench, BLUE, NotOurs, "is another weft root's")
 
 
 @pytest.mark.parametrize(("family", "said"), [("inet", ""), ("bridge", "weft:ffffffff"), ("inet", "mine")])
@@ -148,15 +158,27 @@ def untouched(bench: Bench, request: NetworkRequest, kind: type[Exception], said
         (NetworkRequest("red", ("224.0.0.0/8",)), BadInput, "multicast"),
         (NetworkRequest("red", ("240.0.0.0/8",)), BadInput, "reserved"),
         (NetworkRequest("red", ("0.0.0.0/8",)), BadInput, "this network"),
-        (NetworkRequest("red", ("192.168.20.0/31",)), BadInput, "not between /8 and /30"),
-        (NetworkRequest("red", ("64.0.0.0/7",)), BadInput, "not between /8 and /30"),
-        (NetworkRequest("red", ("2001:db8::/64",)), NotYet, "IPv6"),
-        (NetworkRequest("red", ("192.168.20.0/24", "192.168.30.0/24")), NotYet, "several subnets"),
-        (NetworkRequest("red", (), "192.168.20.1"), BadInput, "--gateway needs --subnet"),
-        (NetworkRequest("red", ("192.168.20.0/24",), "192.168.21.1"), BadInput, "outside the subnet"),
-        (NetworkRequest("red", ("192.168.20.0/24",), "192.168.20.0"), BadInput, "network or broadcast"),
-        (NetworkRequest("red", ("192.168.20.0/24",), "192.168.20.255"), BadInput, "network or broadcast"),
-        (NetworkRequest("red", ("192.168.20.0/24",), "::1"), BadInput, "outside the subnet"),
+        (NetworkRequest("red", ("192.168.20.0/32",)), BadInput, "not between /8 and /31"),
+        (NetworkRequest("red", ("64.0.0.0/7",)), BadInput, "not between /8 and /31"),
+        (NetworkRequest("red", ("fd00::/128",)), BadInput, "not between /16 and /127"),
+        (NetworkRequest("red", ("fe80::/64",)), BadInput, "link-local"),
+        (NetworkRequest("red", ("ff00::/64",)), BadInput, "multicast"),
+        (NetworkRequest("red", ("192.168.20.0/24", "192.168.20.0/25")), BadInput, "overlap"),
+        (NetworkRequest("red", RED.subnets, ranges=("192.168.0.0/16",)), BadInput, "outside the subnet"),
+        (NetworkRequest("red", RED.subnets, ranges=("192.168.20.0/23",)), BadInput, "larger than its subnet"),
+        (NetworkRequest("red", RED.subnets, aux=("gw=192.168.21.9",)), BadInput, "outside the subnet"),
+        (NetworkRequest("red", RED.subnets, aux=("192.168.20.9",)), BadInput, "is not NAME=IP"),
+        (NetworkRequest("red", nat="maybe"), BadInput, "is not nat or routed"),
+        (NetworkRequest("red", nat="routed", internal=True), BadInput, "conflicts"),
+        (NetworkRequest("red", options=(("no.such", "1"),)), BadInput, "is not known"),
+        (NetworkRequest("red", options=(("mtu", "x"),)), BadInput, "is not a number"),
+        (NetworkRequest("red", mtu=1500, options=(("mtu", "1400"),)), BadInput, "differ"),
+        (NetworkRequest("red", ("fd00::/64",), mtu=1200), BadInput, "MTU 1200 is not between 1280"),
+        (NetworkRequest("red", (), ("192.168.20.1",)), BadInput, "--gateway needs --subnet"),
+        (NetworkRequest("red", ("192.168.20.0/24",), ("192.168.21.1",)), BadInput, "outside the subnet"),
+        (NetworkRequest("red", ("192.168.20.0/24",), ("192.168.20.0",)), BadInput, "network or broadcast"),
+        (NetworkRequest("red", ("192.168.20.0/24",), ("192.168.20.255",)), BadInput, "network or broadcast"),
+        (NetworkRequest("red", ("192.168.20.0/24",), ("::1",)), BadInput, "outside the subnet"),
         (NetworkRequest("red", bridge="a/b"), BadInput, "interface name"),
         (NetworkRequest("red", bridge="lo"), BadInput, "interface name"),
         (NetworkRequest("red", mtu=67), BadInput, "MTU"),
@@ -180,7 +202,7 @@ def test_a_subnet_stays_clear_of_routes_networks_and_name_servers(bench: Bench) 
 
 def test_no_subnet_is_left(bench: Bench) -> None:
     bench.machine.route("10.0.0.0/8", "tun0")
-    untouched(bench, NetworkRequest("blue"), Exhausted, "no free /24 is left")
+    untouched(bench, NetworkRequest("blue"), Exhausted, "no free subnet is left")
 
 
 def test_a_refusal_of_the_kernel_takes_all_back(bench: Bench) -> None:
@@ -252,7 +274,7 @@ def test_by_id_prefix(bench: Bench) -> None:
 
 
 def test_labels_mtu_and_gateway_are_kept(bench: Bench) -> None:
-    request = BLUE._replace(mtu=9000, gateway="192.168.10.254", labels=(("team", "net"),))
+    request = BLUE._replace(mtu=9000, gateways=("192.168.10.254",), labels=(("team", "net"),))
     ops = bench.plan(lambda: network.create(bench.work, request))
     made = bench.store.network("blue")
     assert (made.mtu, str(made.pool4.gateway), made.labels) == (9000, "192.168.10.254", (("team", "net"),))

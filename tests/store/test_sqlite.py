@@ -26,7 +26,8 @@ from weft.core.model.errors import Conflict, NotFound, StoreError
 from weft.core.model.network import Endpoint, Network, Pool, Sandbox
 from weft.core.model.publish import Publish, parse_publish
 from weft.core.model.state import State
-from weft.store.sqlite import SCHEMA_VERSION, SqliteStore
+from weft.store.schema import SCHEMA_VERSION
+from weft.store.sqlite import SqliteStore
 
 ROOT = "0123abcd"
 FORK = multiprocessing.get_context("fork")
@@ -92,24 +93,8 @@ def test_the_schema_is_sqlites_own_and_whole(path: str) -> None:
     with sqlite3.connect(path) as db:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-    known = {"meta", "network", "container", "endpoint", "publish", "namespace", "journal"}
+    known = set("meta network pool container endpoint address resting publish namespace journal".split())
     assert tables - {"sqlite_sequence"} == known
-
-
-def test_an_earlier_format_is_brought_up_to_date(path: str) -> None:
-    store = SqliteStore(path, ROOT)
-    with store.write():
-        store.put("kept", "yes")
-    store.close()
-    with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE namespace")
-        db.execute("PRAGMA user_version=1")
-    store = SqliteStore(path, ROOT)
-    with store.write():
-        store.add_namespace("blue", "made", 1)
-    assert (store.get("kept"), [n.name for n in store.namespaces()]) == ("yes", ["blue"])
-    store.close()
-    assert pragmas(path)["user_version"] == SCHEMA_VERSION
 
 
 def test_names_of_namespaces(path: str) -> None:
@@ -269,9 +254,31 @@ def test_the_lowest_free_number(blue: SqliteStore) -> None:
 
 
 def test_where_the_search_for_an_address_starts(blue: SqliteStore) -> None:
-    assert blue.next_address("blue") == parse_address("10.1.0.1").value
-    blue.set_next_address("blue", 99)
-    assert blue.next_address("blue") == 99
+    subnet = blue.network("blue").pools[0].subnet
+    assert blue.next_address("blue", 0, subnet, 1000, 60) == subnet.base
+    blue.set_next_address("blue", 0, parse_address("10.1.0.99"))
+    assert blue.next_address("blue", 0, subnet, 1000, 60) == parse_address("10.1.0.99").value
+
+
+def test_released_addresses_rest_and_are_free_again(blue: SqliteStore) -> None:
+    subnet, low, high = (
+        blue.network("blue").pools[0].subnet,
+        parse_address("10.1.0.5"),
+        parse_address("10.1.0.9"),
+    )
+    blue.set_next_address("blue", 0, parse_address("10.1.0.20"))
+    blue.rest("blue", [low, high], 1060)
+    assert blue.rests("blue", low, 1059, 60)
+    assert not blue.rests("blue", low, 1060, 60)
+    assert not blue.rests("blue", low, 900, 60), "it was put to rest before the machine was started"
+    assert blue.next_address("blue", 0, subnet, 1059, 60) == parse_address("10.1.0.20").value
+    assert blue.next_address("blue", 0, subnet, 1060, 60) == low.value
+    assert blue.resting("blue", subnet) == [low, high]
+    blue.wake(1059, 60)
+    assert blue.resting("blue", subnet) == [low, high]
+    blue.wake(1060, 60)
+    assert blue.resting("blue", subnet) == []
+    assert blue.next_address("blue", 0, subnet, 1060, 60) == low.value
 
 
 def test_networks_by_id_prefix(blue: SqliteStore) -> None:

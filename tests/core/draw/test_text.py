@@ -36,7 +36,8 @@ def network(*members: str, publish: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def container(name: str, networks: tuple[str, ...] = ("blue",)) -> dict[str, Any]:
-    return {"name": name, "networks": dict.fromkeys(networks)}
+    state = "running" if networks else "exited"
+    return {"name": name, "networks": dict.fromkeys(networks), "state": state, "network_mode": "networks"}
 
 
 def test_nothing() -> None:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
 from weft.core.firewall.tables import tables
-from weft.core.model.address import Address, Subnet
+from weft.core.model.address import Address, Cidr, Subnet
 from weft.core.model.network import Endpoint, Network, Pool
 from weft.core.model.publish import Publish
-from weft.core.ops import address, file, link, loopback, netns, nft, route, rule, wire
+from weft.core.ops import address, file, hop, link, loopback, netns, nft, route, rule, wire
 from weft.core.ops.base import Op
 from weft.core.plan.plan import Plan
 
@@ -44,8 +44,7 @@ ENDPOINTS = st.builds(
     root=st.just("0123abcd"),
     network=NAMES,
     container=NAMES,
-    address=ADDRESSES,
-    prefix=PREFIXES,
+    addresses=st.builds(Cidr, ADDRESSES, PREFIXES).map(lambda cidr: (cidr,)),
     mac=st.just("") | MACS,
     ifname=IFNAMES,
     aliases=st.lists(NAMES, max_size=3).map(tuple),
@@ -65,7 +64,7 @@ RULES = st.builds(
 )  # fmt: skip
 ADDED = st.one_of(
     NETWORKS.flatmap(lambda n: st.sampled_from(network_elements(n))),
-    ENDPOINTS.flatmap(lambda e: st.sampled_from(endpoint_elements(e))),
+    st.tuples(NETWORKS, ENDPOINTS).flatmap(lambda pair: st.sampled_from(endpoint_elements(*pair))),
     PORTS.map(proxy_element),
 )
 NUMBERS = st.integers(1, (1 << 31) - 1)
@@ -79,7 +78,18 @@ HOSTILE = st.text(
 
 STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     address.AddressAdd: st.builds(address.AddressAdd, IFNAMES, ADDRESSES, PREFIXES, PLACES),
+    address.AddressLend: st.builds(address.AddressLend, IFNAMES, ADDRESSES, PREFIXES, PLACES),
+    address.AddressDel: st.builds(address.AddressDel, IFNAMES, ADDRESSES, PREFIXES, PLACES),
     file.HostsFile: st.builds(file.HostsFile, PATHS),
+    file.OwnHosts: st.builds(file.OwnHosts, PATHS, st.lists(NAMES, max_size=4).map(tuple)),
+    file.HostsSwitch: st.builds(file.HostsSwitch, NAMES, PATHS, PATHS, st.just(0) | NUMBERS, NUMBERS),
+    hop.RouteAdd: st.builds(hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR),
+    hop.GatewayChange: st.builds(hop.GatewayChange, ADDRESSES, IFNAMES, ADDRESSES, IFNAMES, FAR),
+    link.PortIsolate: st.builds(link.PortIsolate, IFNAMES, st.booleans()),
+    link.LinkMtu: st.builds(link.LinkMtu, IFNAMES, st.integers(68, 65535), st.integers(68, 65535), PLACES),
+    link.AddrGenNone: st.builds(link.AddrGenNone, IFNAMES, PLACES),
+    link.BridgeAdopt: st.builds(link.BridgeAdopt, IFNAMES, MARKS),
+    link.BridgeRelease: st.builds(link.BridgeRelease, IFNAMES, MARKS),
     file.HostsFileDel: st.builds(file.HostsFileDel, PATHS),
     file.HostsAdd: st.builds(
         file.HostsAdd, PATHS, ADDRESSES.map(str), st.lists(NAMES, min_size=1, max_size=4).map(tuple)
@@ -115,6 +125,7 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         MACS,
         MARKS,
         PRINTABLE,
+        st.booleans(),
     ),
     link.LinkUp: st.builds(link.LinkUp, IFNAMES, PLACES),
     link.LinkDel: st.builds(link.LinkDel, IFNAMES, MARKS, PLACES, st.just("") | MACS),
@@ -140,6 +151,7 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         IFNAMES.map(lambda name: f"net/ipv6/conf/{name}/disable_ipv6"),
         st.sampled_from(("0", "1")),
         st.just("") | PRINTABLE,
+        PLACES,
     ),
     netns.EtcNetns: st.builds(netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30)),
     netns.EtcNetnsDel: st.builds(netns.EtcNetnsDel, NAMES),
