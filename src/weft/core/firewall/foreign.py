@@ -7,6 +7,7 @@ and Docker's come first, and weft's own table still decides. docs/decisions/0014
 
 from __future__ import annotations
 
+from weft.core.model.errors import BadInput
 from weft.core.model.foreign import PASS, TRUSTED, Filter, ForeignFacts, Place, SeenRule
 from weft.core.ops.foreign import (
     PassAdd,
@@ -171,12 +172,20 @@ def foreign_wants(network: Network, facts: ForeignFacts) -> tuple[Op, ...]:
 def bridge_wants(bridge: str, versions: Iterable[int], facts: ForeignFacts) -> tuple[Op, ...]:
     """The same for any bridge; ``versions``: of IP."""
     ops: list[Op] = []
+    _check_name(bridge, facts)
     for found in facts.filters:
         if any(v in found.place.versions for v in versions):
             ops += _admit(found, bridge)
     if facts.trusted is not None and bridge not in facts.trusted:
         ops.append(ZoneAdd(bridge))
     return tuple(ops)
+
+
+def _check_name(bridge: str, facts: ForeignFacts) -> None:
+    if bridge.endswith("+") and any(f.place.program != "nft" for f in facts.filters):
+        raise BadInput(
+            f"bridge {bridge}: iptables takes a + at the end for any ending", "choose another --bridge"
+        )
 
 
 def foreign_unwants(bridge: str, facts: ForeignFacts) -> tuple[Op, ...]:

@@ -135,7 +135,8 @@ class PassDel(Op):
 
     def shell(self) -> tuple[str, ...]:
         if self.place.program == "nft":
-            return (_nft_delete(self.place, PASS, f'"{self.bridge}"'),)
+            name = self.bridge.replace(".", "[.]")
+            return (_nft_delete(self.place, PASS, f'"{name}"'),)
         tool, rules = iptables(self.place), pass_rules(self.bridge, self.apart)
         return tuple([f"{tool} -D {PASS} {iptables_words(r)} 2>/dev/null || :" for r in rules])
 
