@@ -114,7 +114,8 @@ def test_a_bridge_that_is_there_is_adopted_and_stays(bench: Bench) -> None:
     assert not [op for op in ops if isinstance(op, BridgeAdd)]
     assert bench.store.network("blue").adopted
     gone = bench.plan(lambda: network.remove(bench.work, "blue"))
-    assert [type(op).__name__ for op in gone if op.kind == "rtnl"][-2:] == ["AddressDel", "BridgeRelease"]
+    kinds = [type(op).__name__ for op in gone]
+    assert kinds.index("AddressDel") < kinds.index("BridgeRelease")
     assert not [op for op in gone if isinstance(op, LinkDel)]
 
 

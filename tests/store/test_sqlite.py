@@ -153,12 +153,8 @@ def test_a_database_torn_under_us(path: str) -> None:
     raw = bytearray(Path(path).read_bytes())
     raw[4096:] = b"\xff" * (len(raw) - 4096)
     Path(path).write_bytes(raw)
-    broken = SqliteStore(path, ROOT)
     with pytest.raises(StoreError, match="cannot use the database"):
-        broken.networks()
-    with pytest.raises(StoreError, match="cannot use the database"), broken.write():
-        broken.add_network(network("red", 2))
-    broken.close()
+        SqliteStore(path, ROOT).networks()
 
 
 def _killed_writer(path: str, commit: bool) -> None:
@@ -357,7 +353,7 @@ def test_an_endpoint_comes_back_as_it_went_in(blue: SqliteStore) -> None:
     assert blue.endpoint("web") == stored
     assert blue.endpoints("blue") == (stored,)
     assert blue.published() == (stored,)
-    assert blue.proxied() == {"web"}
+    assert blue.proxied() == {("web", "blue")}
     assert blue.count_endpoints("blue") == 1
     assert blue.address_holder("blue", stored.address) == "web"
     blue.remove_endpoints(stored.container)

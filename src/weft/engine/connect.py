@@ -75,8 +75,9 @@ def _connect(
         *container.stale_links(work, [endpoint]),
         *container.hold_ports(work, [endpoint]),
         *(_own_hosts(work, sandbox, after) if own else []),
-        *driver.endpoint_wants(network, sandbox, endpoint, hosts, netns),
+        *driver.endpoint_wants(network, sandbox, endpoint, netns),
         *_gateways(members, after, netns or sandbox.name),
+        *driver.names_want(sandbox, endpoint, hosts),
     ]
     plan = Plan(tuple(ops))
     if work.dry:

@@ -292,9 +292,11 @@ def _wants(
     lines = work.own_hosts_lines(sandbox, [n.name for n, _ in members]) if own else None
     ops = list(driver.sandbox_wants(sandbox, shown, lines))
     for network, endpoint in members:
-        hosts = work.hosts_files(network.name, sandbox.name if own else "")
-        ops += driver.endpoint_wants(network, sandbox, endpoint, hosts)
+        ops += driver.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
+    for network, endpoint in members:
+        hosts = work.hosts_files(network.name, sandbox.name if own else "")
+        ops += driver.names_want(sandbox, endpoint, hosts)
     return tuple(ops)
 
 

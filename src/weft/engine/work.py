@@ -323,11 +323,14 @@ def _put_back(store: Store, subject: str) -> None:
 
 
 def _release(store: Store, container: str, network: str, until: int) -> None:
-    if not until:
-        return
+    """Addresses that were in use rest (``until``); those that never were are free at once."""
     for endpoint in store.endpoints_of(container):
         if network in ("", endpoint.network):
-            store.rest(endpoint.network, [c.address for c in endpoint.addresses], until)
+            addresses = [c.address for c in endpoint.addresses]
+            if until:
+                store.rest(endpoint.network, addresses, until)
+            else:
+                store.give_back(endpoint.network, addresses)
 
 
 def members(verb: str, subject: str) -> list[str]:

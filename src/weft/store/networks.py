@@ -142,15 +142,17 @@ class Networks(Database):
             "INSERT OR REPLACE INTO resting VALUES (?,?,?)", [(network, a.packed, until) for a in addresses]
         )
 
+    def give_back(self, network: str, addresses: Iterable[Address]) -> None:
+        """Addresses are free at once: the next search starts there at the latest."""
+        rows = [(a.packed, network, a.packed, len(a.packed)) for a in addresses]
+        self._db.executemany("UPDATE pool SET next=? WHERE network=? AND next>? AND length(next)=?", rows)
+
     def wake(self, now: int, longest: int) -> None:
         """Addresses that have rested long enough are free again: the next search starts there at the
         latest."""
         due = self._all(f"SELECT network, address FROM resting WHERE {_DUE}", now, now + longest)
         for network, raw in due:
-            self._db.execute(
-                "UPDATE pool SET next=? WHERE network=? AND next>? AND length(next)=?",
-                (raw, network, raw, len(raw)),
-            )
+            self.give_back(network, [from_packed(raw)])
         if due:
             self._db.execute(f"DELETE FROM resting WHERE {_DUE}", (now, now + longest))
 

@@ -35,6 +35,13 @@ def places(ops: tuple[Op, ...]) -> dict[str, int]:
     return found
 
 
+def attach(end: Endpoint) -> tuple[Op, ...]:
+    """All that a container in one network wants."""
+    routes = driver.default_routes([(BLUE, end)], "web")
+    inside = (*driver.endpoint_wants(BLUE, WEB, end), *driver.sandbox_starts(WEB), *routes)
+    return (*driver.sandbox_wants(WEB, HOSTS), *inside, *driver.names_want(WEB, end, [HOSTS]))
+
+
 def test_a_network_in_order() -> None:
     wants = driver.network_wants(BLUE, HOSTS)
     at = places(wants)
@@ -56,7 +63,7 @@ def test_all_elements_of_a_network_carry_its_mark() -> None:
 
 
 def test_a_container_in_order() -> None:
-    wants = driver.endpoint_wants(BLUE, WEB, endpoint(), HOSTS)
+    wants = attach(endpoint())
     at = places(wants)
     assert at["EtcNetns"] < at["NetnsAdd"] < at["VethAdd"] < at["ElementAdd"] < at["AddressAdd"]
     assert wants[at["NetnsAdd"]] == NetnsAdd("web")
@@ -73,16 +80,16 @@ def test_a_container_in_order() -> None:
 
 
 def test_name_files() -> None:
-    (files,) = [o for o in driver.endpoint_wants(BLUE, WEB, endpoint(), HOSTS) if isinstance(o, EtcNetns)]
+    (files,) = [o for o in attach(endpoint()) if isinstance(o, EtcNetns)]
     assert files.hosts == HOSTS
     assert files.resolv == "search example.net lan\nnameserver 8.8.8.8\nnameserver 9.9.9.9\n"
     assert driver.resolv_conf(WEB._replace(search=(), dns=())) == ""
 
 
 def test_a_published_port_is_elements_only() -> None:
-    bare = driver.endpoint_wants(BLUE, WEB, endpoint(), HOSTS)
+    bare = attach(endpoint())
     local, wide, one, udp = (
-        driver.endpoint_wants(BLUE, WEB, endpoint(*parse_publish(spec)), HOSTS)
+        attach(endpoint(*parse_publish(spec)))
         for spec in ("8080:80", "0.0.0.0:8080:80", "203.0.113.1:8080:80", "8080:80/udp")
     )
 
@@ -106,7 +113,7 @@ def test_the_proxy_holds_every_published_port() -> None:
 
 
 def test_undo_goes_backwards_and_leaves_nothing_out_that_stays() -> None:
-    wants = driver.endpoint_wants(BLUE, WEB, endpoint(*parse_publish("0.0.0.0:8080:80")), HOSTS)
+    wants = attach(endpoint(*parse_publish("0.0.0.0:8080:80")))
     undone = [type(op).__name__ for op in Plan(wants).undo().ops]
     assert undone == [
         "HostsDel",

@@ -43,7 +43,7 @@ def test_another_root_is_another_object(name: str) -> None:
 
 def test_the_number_and_the_address_do_not_name_it() -> None:
     assert network(number=1).id == network(number=2).id
-    assert endpoint().id == endpoint()._replace(address=parse_address("192.168.10.12")).id
+    assert endpoint().id == endpoint()._replace(addresses=(Cidr(parse_address("192.168.10.12"), 24),)).id
 
 
 def test_a_given_mac_stands_and_changes_nothing_else() -> None:

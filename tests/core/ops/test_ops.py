@@ -27,8 +27,8 @@ from weft.core.wire import rtnetlink as rt
 _NFT = 10 << 8
 #: Message types (linux/rtnetlink.h, linux/netfilter/nf_tables.h) and the codec that reads each.
 CODECS: dict[int, tuple[Any, Any]] = {
-    **dict.fromkeys((16, 17, 108), (rt.put_link, rt.get_link)),
-    20: (rt.put_address, rt.get_address),
+    **dict.fromkeys((16, 17, 108, 109), (rt.put_link, rt.get_link)),
+    **dict.fromkeys((20, 21), (rt.put_address, rt.get_address)),
     **dict.fromkeys((24, 25), (rt.put_route, rt.get_route)),
     **dict.fromkeys((32, 33), (rt.put_rule, rt.get_rule)),
     **dict.fromkeys((_NFT | 0, _NFT | 2), (nf.put_table, nf.get_table)),
@@ -210,7 +210,10 @@ def attaches(count: int) -> list[tuple[Op, ...]]:
         end = Endpoint(
             "0123abcd", "blue", f"c{n}", (Cidr(Address(4, subnet.first.value + 2 + n), 8),), publish=publish
         )
-        found.append(driver.endpoint_wants(network, Sandbox("0123abcd", f"c{n}", f"c{n}"), end, "/run/h"))
+        sandbox = Sandbox("0123abcd", f"c{n}", f"c{n}")
+        inside = (*driver.endpoint_wants(network, sandbox, end), *driver.sandbox_starts(sandbox))
+        names = driver.names_want(sandbox, end, ["/run/h"])
+        found.append((*driver.sandbox_wants(sandbox, "/run/h"), *inside, *names))
     return found
 
 

@@ -7,7 +7,6 @@ them; then the whole plan is done, and undone again.
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Sequence
 
@@ -124,11 +123,9 @@ def faulty(host: Host, n: int, command: str) -> subprocess.CompletedProcess[str]
 
 
 def wishes(host: Host) -> list[str]:
-    """What is stored, but for the proxy's port, which is on record as long as there may be a proxy, and
-    for a network's last column: where the search for a free address begins."""
+    """What is stored, but for the proxy's port, which is on record as long as there may be a proxy."""
     dumped = host.run(["/usr/bin/python3", "-c", DUMP]).stdout.splitlines()
-    kept = [line for line in dumped if "proxy_port" not in line and "sqlite_sequence" not in line]
-    return [re.sub(r"(INTO \"network\" .*),\d+\);", r"\1", line) for line in kept]
+    return [line for line in dumped if "proxy_port" not in line and "sqlite_sequence" not in line]
 
 
 def back_again(host: Host, before: Snapshot) -> list[str]:
@@ -185,7 +182,7 @@ def test_a_command_that_cannot_start(host: Host) -> None:
 
 
 OBSTACLES = {
-    "a link of the bridge's name": ("ip link add name br0 type bridge", 4),
+    "a link of the bridge's name": ("ip link add name br0 type ifb", 4),
     "a rule that exists": ("ip rule add pref 117 iif br0 to 10.99.0.0/16 lookup 254 protocol 119", 4),
     "a prohibit route that exists": ("ip route add prohibit 10.99.0.0/16 table 7765 proto 119", 4),
     "the table's name taken": ("nft add table inet weft", 4),

@@ -154,11 +154,10 @@ def endpoint_wants(
     network: Network,
     sandbox: Sandbox,
     endpoint: Endpoint,
-    hosts: Sequence[str],
     netns: str = "",
     bridge: str = "",
 ) -> tuple[Op, ...]:
-    """A container's place in a network: its cable, its guard, its addresses, its names in ``hosts`` files.
+    """A container's place in a network: its cable, its guard, its addresses; its names come last of all.
 
     The guard stands before its address works. ``netns`` is the namespace of a sandbox that is not weft's;
     ``bridge`` the one of the network's bridges it is plugged into.
@@ -187,7 +186,6 @@ def endpoint_wants(
         *([AddrGenNone(ifname, where)] if six else []),
         *_addressed(endpoint, where, six),
         *[RouteAdd(r.to, r.via, ifname, where) for r in endpoint.routes],
-        *names_want(sandbox, endpoint, hosts),
     )
 
 
