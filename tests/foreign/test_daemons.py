@@ -8,7 +8,7 @@ import pytest
 
 from foreign.daemons import Docker, Firewalld, needs
 from foreign.town import Town
-from harness import Host, Lan
+from harness import Host, Lan, settle
 
 pytestmark = pytest.mark.campaign
 
@@ -21,32 +21,32 @@ def town(host: Host) -> Iterator[Town]:
 
 @pytest.fixture
 def crowd(town: Town) -> Iterator[tuple[Town, Docker]]:
-    """dockerd runs, with the container d, published at 9000, and e, which publishes nothing."""
+    """dockerd runs, with the container d1, published at 9000, and d2, which publishes nothing."""
     needs("dockerd", "docker", "iptables")
     with Docker(town.host) as docker:
-        docker.run("d", "-p", "9000:80")
-        docker.run("e")
+        docker.run("d1", "-p", "9000:80")
+        docker.run("d2")
         yield town, docker
 
 
 def addresses(docker: Docker) -> dict[str, str]:
     ask = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    return {n: docker.host.run(["docker", "inspect", "-f", ask, n]).stdout.strip() for n in ("d", "e")}
+    return {n: docker.host.run(["docker", "inspect", "-f", ask, n]).stdout.strip() for n in ("d1", "d2")}
 
 
 def both_work_apart(town: Town, docker: Docker) -> None:
     """Docker's containers and weft's: out, in, by published ports to each other, and not otherwise."""
     assert town.works()
-    assert town.reaches_out("d")
-    assert town.is_reached(9000, "d")
+    assert town.reaches_out("d1")
+    assert town.is_reached(9000, "d1")
     apart(town, docker)
-    assert town.host.fetch(f"http://{Lan.HOST}:9000/", netns="c").body == "d"
-    assert town.host.fetch(f"http://{Lan.HOST}:8080/", netns="d").body == "c"
+    assert town.host.fetch(f"http://{Lan.HOST}:9000/", netns="c").body == "d1"
+    assert town.host.fetch(f"http://{Lan.HOST}:8080/", netns="d1").body == "c"
 
 
 def apart(town: Town, docker: Docker) -> None:
-    assert not town.gets("c", addresses(docker)["e"])
-    for name in ("d", "e"):
+    assert not town.gets("c", addresses(docker)["d2"])
+    for name in ("d1", "d2"):
         assert not town.gets(name, town.address)
 
 
@@ -65,7 +65,7 @@ def test_docker_is_restarted(crowd: tuple[Town, Docker]) -> None:
     town, docker = crowd
     town.settle_in()
     docker.restart()
-    for name in ("d", "e"):
+    for name in ("d1", "d2"):
         docker.again(name)
     assert town.reaches_out()
     both_work_apart(town, docker)
@@ -76,16 +76,16 @@ def test_docker_comes_later(town: Town) -> None:
     needs("dockerd", "docker", "iptables")
     town.settle_in()
     with Docker(town.host) as docker:
-        docker.run("d", "-p", "9000:80")
-        docker.run("e")
+        docker.run("d1", "-p", "9000:80")
+        docker.run("d2")
         assert town.works()
         town.mend()
         both_work_apart(town, docker)
         # A bridge that Docker makes afterwards is one of its own at once.
         town.host.run(["docker", "network", "create", "-o", "com.docker.network.bridge.name=later", "later"])
-        address = docker.run("f", "--network", "later")
+        address = docker.run("d3", "--network", "later")
         assert not town.gets("c", address)
-        assert not town.gets("f", town.address)
+        assert not town.gets("d3", town.address)
 
 
 def test_docker_comes_later_and_drops(town: Town) -> None:
@@ -107,11 +107,11 @@ def test_all_rules_are_flushed_beside_docker(crowd: tuple[Town, Docker]) -> None
     town.settle_in()
     town.host.nft("flush", "ruleset")
     docker.restart()
-    for name in ("d", "e"):
+    for name in ("d1", "d2"):
         docker.again(name)
     town.mend()
     assert '"' + town.bridge + '"' in town.rules("ip", "filter")
-    assert town.reaches_out("d")
+    assert town.reaches_out("d1")
 
 
 def test_docker_with_the_older_tables(town: Town) -> None:
@@ -122,8 +122,8 @@ def test_docker_with_the_older_tables(town: Town) -> None:
         "ln -sf /usr/sbin/ip6tables-legacy /etc/alternatives/ip6tables"
     )
     with Docker(town.host) as docker:
-        docker.run("d", "-p", "9000:80")
-        docker.run("e")
+        docker.run("d1", "-p", "9000:80")
+        docker.run("d2")
         town.settle_in()
         both_work_apart(town, docker)
         docker.restart()
@@ -136,10 +136,10 @@ def test_docker_with_the_older_tables(town: Town) -> None:
 def test_a_docker_container_joins_a_weft_network(crowd: tuple[Town, Docker]) -> None:
     town, _ = crowd
     town.settle_in()
-    town.host.weft("net", "connect", "blue", "docker:e", "--ifname", "weft0")
-    assert town.gets("e", town.address)
-    town.host.weft("net", "disconnect", "blue", "docker:e")
-    assert not town.gets("e", town.address)
+    town.host.weft("net", "connect", "blue", "docker:d2", "--ifname", "weft0")
+    assert town.gets("d2", town.address)
+    town.host.weft("net", "disconnect", "blue", "docker:d2")
+    assert not town.gets("d2", town.address)
 
 
 @pytest.fixture
@@ -179,15 +179,19 @@ def test_firewalld_comes_later(town: Town) -> None:
 
 
 def test_firewalld_and_docker(walled: tuple[Town, Firewalld]) -> None:
+    """A reload of firewalld takes iptables' rules away too; dockerd hears of it and makes its own again."""
     needs("dockerd", "docker", "iptables")
     town, firewalld = walled
     with Docker(town.host) as docker:
-        docker.run("d", "-p", "9000:80")
-        docker.run("e")
+        docker.run("d1", "-p", "9000:80")
+        docker.run("d2")
         town.settle_in()
         both_work_apart(town, docker)
         firewalld.reload()
-        assert town.works()
+        whole = ("-A FORWARD -j DOCKER-USER", "-A FORWARD -i docker0 -o docker0 -j ACCEPT", "--dport 80 -j")
+        assert settle(town.host, lambda: all(r in town.host.run(["iptables-save"]).stdout for r in whole))
+        town.mend()
+        both_work_apart(town, docker)
 
 
 def test_the_commands_for_firewalld(walled: tuple[Town, Firewalld]) -> None:

@@ -57,12 +57,15 @@ def _filter(netlink: Netlink, base: nf.Chain, chains: Sequence[str]) -> Filter:
     family, table = base.family, base.table
     iptables = family != nf.NFPROTO_INET and (table, base.name) == ("filter", "FORWARD")
     program = "iptables-nft" if iptables else "nft"
+    rules = _rules(netlink, family, table, base.name)
+    apart = decide.docker_apart(chains) if iptables else ""
     return Filter(
         Place(program, decide.FAMILIES[family], table, base.name),
         "drop" if base.policy == 0 else "accept",
-        _rules(netlink, family, table, base.name),
+        rules,
         _rules(netlink, family, table, PASS) if PASS in chains else None,
-        decide.docker_apart(chains) if iptables else "",
+        apart,
+        decide.docker_bare(rules, _rules(netlink, family, table, apart)) if apart else (),
     )
 
 
@@ -196,7 +199,7 @@ def _wire(place: Place, chain: str, rule: SeenRule) -> nf.RuleDef:
     for key, name in ((ex.NFT_META_IIFNAME, rule.iif), (ex.NFT_META_OIFNAME, rule.oif)):
         if name:
             exprs += [ex.Meta(key, dreg=1), ex.Cmp(ex.NFT_CMP_EQ, 1, name.encode() + b"\0")]
-    known = {"accept": Verdict(ex.NF_ACCEPT), "return": Verdict(ex.NFT_RETURN)}
+    known = {"accept": Verdict(ex.NF_ACCEPT), "drop": Verdict(ex.NF_DROP)}
     verdict = known.get(rule.verdict) or Verdict(ex.NFT_JUMP, rule.verdict)
     exprs += [ex.Counter(), ex.Immediate(ex.NFT_REG_VERDICT, verdict)]
     return nf.RuleDef(_NUMBERS[place.family], place.table, chain, tuple(exprs))

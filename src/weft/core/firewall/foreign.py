@@ -99,13 +99,22 @@ def saved_filter(place: Place, text: str) -> Filter:
     heads = [line[1:].split() for line in text.splitlines() if line.startswith(":")]
     policies = {words[0]: words[1].lower() for words in heads if len(words) > 1}
     passes = saved_rules(text, PASS) if PASS in policies else None
-    rules = saved_rules(text, place.chain)
-    return Filter(place, policies.get(place.chain, "accept"), rules, passes, docker_apart(policies))
+    rules, apart = saved_rules(text, place.chain), docker_apart(policies)
+    bare = docker_bare(rules, saved_rules(text, apart)) if apart else ()
+    return Filter(place, policies.get(place.chain, "accept"), rules, passes, apart, bare)
 
 
 def docker_apart(chains: Iterable[str]) -> str:
     """The chain by which Docker keeps others from its bridges, if it is among a table's."""
     return _DOCKER_APART if _DOCKER_APART in chains else ""
+
+
+def docker_bare(forward: Iterable[SeenRule], apart: Iterable[SeenRule]) -> tuple[str, ...]:
+    """Docker's bridges that its own chain does not know: dockerd 20.10 forgets them when firewalld reloads
+    (it makes that chain anew without them)."""
+    known = {r.oif for r in apart if r.verdict == "drop" and r.plain}
+    bridges = dict.fromkeys([r.oif for r in forward if r.verdict == "DOCKER" and r.oif])
+    return tuple([name for name in bridges if name not in known])
 
 
 def recognised(chains: Iterable[str]) -> tuple[str, ...]:
@@ -145,23 +154,29 @@ def jumps(found: Filter) -> bool:
 
 def rules_of(found: Filter, bridge: str) -> tuple[SeenRule, ...]:
     """What stands in PASS for a bridge."""
-    return tuple([r for r in found.passes or () if bridge in (r.iif, r.oif)])
+    return tuple([r._replace(handle=0) for r in found.passes or () if bridge in (r.iif, r.oif)])
 
 
 def _admit(found: Filter, bridge: str) -> tuple[Op, ...]:
     ops: list[Op] = []
     if not jumps(found):
         ops.append(PassChainAdd(found.place, position(found)))
-    there = rules_of(found, bridge)
-    if tuple([r._replace(handle=0) for r in there]) != pass_rules(bridge, found.apart):
+    there, apart = rules_of(found, bridge), _apart(found, bridge)
+    if there != pass_rules(bridge, apart):
         if there:
-            ops.append(PassDel(found.place, bridge, _was_apart(there)))
-        ops.append(PassAdd(found.place, bridge, found.apart))
+            ops.append(PassDel(found.place, bridge, _but_accepts(there)))
+        ops.append(PassAdd(found.place, bridge, apart))
     return tuple(ops)
 
 
-def _was_apart(rules: Iterable[SeenRule]) -> str:
-    return next((r.verdict for r in rules if r.verdict != "accept"), "")
+def _apart(found: Filter, bridge: str) -> tuple[SeenRule, ...]:
+    """What keeps a bridge from Docker's."""
+    chain = (SeenRule(bridge, verdict=found.apart),) if found.apart else ()
+    return *[SeenRule(bridge, name, "drop") for name in found.bare], *chain
+
+
+def _but_accepts(rules: Iterable[SeenRule]) -> tuple[SeenRule, ...]:
+    return tuple([r for r in rules if r.verdict != "accept"])
 
 
 def foreign_wants(network: Network, facts: ForeignFacts) -> tuple[Op, ...]:
@@ -194,7 +209,7 @@ def foreign_unwants(bridge: str, facts: ForeignFacts) -> tuple[Op, ...]:
     for found in facts.filters:
         mine = rules_of(found, bridge)
         if mine:
-            ops.append(PassDel(found.place, bridge, _was_apart(mine)))
+            ops.append(PassDel(found.place, bridge, _but_accepts(mine)))
             if len(mine) == len(found.passes or ()):
                 ops.append(PassChainDel(found.place))
     if facts.trusted and bridge in facts.trusted:

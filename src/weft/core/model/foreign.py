@@ -43,13 +43,15 @@ class SeenRule(Record):
 
 class Filter(Record):
     """A foreign forward chain, its rules, those of the chain PASS beside it (None: there is none), and by
-    which chain Docker drops what goes to its own bridges ("": by none)."""
+    which chain Docker drops what goes to its own bridges ("": by none). ``bare``: bridges of Docker's that
+    are missing in there."""
 
     place: Place
     policy: str
     rules: tuple[SeenRule, ...]
     passes: tuple[SeenRule, ...] | None = None
     apart: str = ""
+    bare: tuple[str, ...] = ()
 
 
 class ForeignFacts(Record):

@@ -10,11 +10,10 @@ from weft.core.model.foreign import PASS, TRUSTED, Place, SeenRule
 from weft.core.ops.base import Final, Op, quote
 
 
-def pass_rules(bridge: str, apart: str) -> tuple[SeenRule, ...]:
-    """What stands in the chain PASS for a bridge. ``apart``: Docker's chain that drops what goes to its
-    bridges; what came so far has not been accepted by Docker's own rules."""
-    keep = (SeenRule(iif=bridge, verdict=apart),) if apart else ()
-    return *keep, SeenRule(iif=bridge, verdict="accept"), SeenRule(oif=bridge, verdict="accept")
+def pass_rules(bridge: str, apart: tuple[SeenRule, ...]) -> tuple[SeenRule, ...]:
+    """What stands in the chain PASS for a bridge. ``apart`` drops what goes to Docker's bridges: what came
+    so far has not been accepted by Docker's own rules."""
+    return *apart, SeenRule(iif=bridge, verdict="accept"), SeenRule(oif=bridge, verdict="accept")
 
 
 def program(place: Place) -> str:
@@ -106,7 +105,7 @@ class PassAdd(Op):
 
     place: Place
     bridge: str
-    apart: str = ""
+    apart: tuple[SeenRule, ...] = ()
     kind = "foreign"
 
     def describe(self) -> str:
@@ -127,7 +126,7 @@ class PassDel(Op):
 
     place: Place
     bridge: str
-    apart: str = ""
+    apart: tuple[SeenRule, ...] = ()
     kind = "foreign"
 
     def describe(self) -> str:
