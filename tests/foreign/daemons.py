@@ -100,9 +100,9 @@ class Docker(Daemon):
 
     def name(self, name: str) -> str:
         ask = "{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        pid, address = self.host.run(["docker", "inspect", "-f", ask, name]).stdout.split()
+        pid, *address = self.host.run(["docker", "inspect", "-f", ask, name]).stdout.split()
         self.host.ip("netns", "attach", name, pid)
-        return address
+        return "".join(address)
 
 
 class Bus(Daemon):

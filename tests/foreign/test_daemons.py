@@ -134,12 +134,16 @@ def test_docker_with_the_older_tables(town: Town) -> None:
 
 
 def test_a_docker_container_joins_a_weft_network(crowd: tuple[Town, Docker]) -> None:
-    town, _ = crowd
+    town, docker = crowd
     town.settle_in()
-    town.host.weft("net", "connect", "blue", "docker:d2", "--ifname", "weft0")
-    assert town.gets("d2", town.address)
-    town.host.weft("net", "disconnect", "blue", "docker:d2")
-    assert not town.gets("d2", town.address)
+    docker.run("d3", "--network", "none")
+    assert not town.gets("d3", town.address)
+    town.host.weft("net", "connect", "blue", "docker:d3")
+    assert town.gets("d3", town.address)
+    assert town.reaches_out("d3")
+    assert not town.gets("d3", addresses(docker)["d2"])
+    town.host.weft("net", "disconnect", "blue", "docker:d3")
+    assert not town.gets("d3", town.address)
 
 
 @pytest.fixture
