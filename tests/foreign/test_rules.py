@@ -61,6 +61,26 @@ table inet mine {
 """
 
 
+#: A network of libvirt's with NAT, by its iptables driver.
+LIBVIRT = """
+table ip filter {
+	chain LIBVIRT_FWI {
+		oifname "virbr0" ip daddr 192.168.122.0/24 ct state related,established counter accept
+		oifname "virbr0" counter reject
+	}
+	chain LIBVIRT_FWO {
+		iifname "virbr0" ip saddr 192.168.122.0/24 counter accept
+		iifname "virbr0" counter reject
+	}
+	chain FORWARD {
+		type filter hook forward priority filter; policy accept;
+		counter jump LIBVIRT_FWI
+		counter jump LIBVIRT_FWO
+	}
+}
+"""
+
+
 @pytest.fixture
 def town(host: Host) -> Iterator[Town]:
     with Town(host) as made:
@@ -92,6 +112,16 @@ def test_isolated_from_docker_also_where_nothing_is_dropped(town: Town) -> None:
     assert town.works()
     assert not town.gets("c", other)
     assert not town.gets("other", town.address)
+
+
+def test_beside_libvirt(town: Town) -> None:
+    town.host.nft(LIBVIRT)
+    other = town.bridge_of_others("virbr0", "192.168.122")
+    town.settle_in()
+    assert town.works()
+    assert not town.gets("c", other)
+    assert not town.gets("other", town.address)
+    assert town.host.fetch(f"http://{Lan.HOST}:8080/", netns="other").body == "c"
 
 
 def test_the_administrators_rules_come_first(town: Town) -> None:
