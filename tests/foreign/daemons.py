@@ -12,11 +12,11 @@ from harness import Host, settle
 from harness.host import HERE, PYTHON
 
 
-def needs(*commands: str) -> None:
+def needs(*commands: str, hint: str = "./test --all installs them") -> None:
     """Skips the test where a program is missing, saying which."""
     missing = [c for c in commands if shutil.which(c, path="/usr/sbin:/usr/bin:/sbin:/bin") is None]
     if missing:
-        pytest.skip(f"not installed: {' '.join(missing)} (./test --all installs them)")
+        pytest.skip(f"not installed: {' '.join(missing)} ({hint})")
 
 
 class Daemon:
