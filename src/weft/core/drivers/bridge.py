@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
-from weft.core.model.address import Address, Cidr
-from weft.core.model.names import mac_bytes
+from weft.core.model.network import link_local
 from weft.core.ops.address import AddressAdd, AddressLend
 from weft.core.ops.file import HostsAdd, HostsFile, OwnHosts
 from weft.core.ops.hop import RouteAdd
@@ -40,17 +39,16 @@ def isolation(network: Network) -> tuple[Op, ...]:
     from weft.core.ops.route import ProhibitAdd
     from weft.core.ops.rule import Rule, RuleAdd
 
-    subnet = network.pool4.subnet
-    own = Rule(OWN_PREFERENCE, network.bridge, MAIN, PROTOCOL, to=subnet)
+    found: list[Op] = [ProhibitAdd(p.subnet, TABLE, PROTOCOL) for p in network.pools]
+    own = Rule(OWN_PREFERENCE, network.bridge, MAIN, PROTOCOL)
+    found += [RuleAdd(own._replace(to=p.subnet, version=p.subnet.version)) for p in network.pools]
     apart = Rule(APART_PREFERENCE, network.bridge, TABLE, PROTOCOL, unmarked=PUBLISHED_MARK)
-    return ProhibitAdd(subnet, TABLE, PROTOCOL), RuleAdd(own), RuleAdd(apart)
-
-
-def link_local(mac: str) -> Cidr:
-    """The link-local address that a MAC gives (modified EUI-64, RFC 4291 appendix A)."""
-    raw = mac_bytes(mac)
-    low = bytes([raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]])
-    return Cidr(Address(6, 0xFE80 << 112 | int.from_bytes(low, "big")), 64)
+    found += [
+        RuleAdd(apart._replace(version=v))
+        for v in (4, 6)
+        if any(p.subnet.version == v for p in network.pools)
+    ]
+    return tuple(found)
 
 
 def _shut(ifname: str, ipv6: bool, netns: str = "") -> tuple[Sysctl, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.core.model.address import Address, Cidr, Subnet
-from weft.core.model.names import bridge_name, host_ifname, mac_of, mark, object_id
+from weft.core.model.names import bridge_name, host_ifname, mac_bytes, mac_of, mark, object_id
 from weft.core.model.publish import Publish
 from weft.core.record import Record
 
@@ -109,6 +109,13 @@ class Hop(Record):
 
     to: Subnet
     via: Address | None = None
+
+
+def link_local(mac: str) -> Cidr:
+    """The link-local address that a MAC gives (modified EUI-64, RFC 4291 appendix A)."""
+    raw = mac_bytes(mac)
+    low = bytes([raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]])
+    return Cidr(Address(6, 0xFE80 << 112 | int.from_bytes(low, "big")), 64)
 
 
 class Endpoint(Record):
