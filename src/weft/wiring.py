@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weft.core.ipam.pool import AutoPool
     from weft.core.model.enter import Command, Way
     from weft.core.model.facts import BridgeFact, HostFacts, NetworkFacts, PlaceFacts
+    from weft.core.model.foreign import ForeignFacts
     from weft.core.model.launch import Launch
     from weft.core.model.namespace import Holder, NsFact
     from weft.core.model.network import Endpoint
@@ -130,9 +131,14 @@ class LinuxMachine:
         return observe.bridge(self._hands, ifname)
 
     def auto_pools(self) -> tuple[AutoPool, ...]:
-        from weft.core.ipam.pool import DEFAULT_POOLS
+        from weft.linux import config
 
-        return DEFAULT_POOLS
+        return config.pools(self._root)
+
+    def foreign_facts(self) -> ForeignFacts:
+        from weft.linux import foreign
+
+        return foreign.look(self._hands.filter)
 
     def place_facts(self, marks: Sequence[str], container: str) -> PlaceFacts:
         from weft.linux import observe

@@ -15,6 +15,7 @@ from weft.core.model.address import Address, parse_subnet
 from weft.core.model.enter import Command, Way
 from weft.core.model.errors import Conflict, KernelError, NotFound
 from weft.core.model.facts import BridgeFact, HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
+from weft.core.model.foreign import ForeignFacts
 from weft.core.model.launch import Launch
 from weft.core.model.link import Space
 from weft.core.model.namespace import Holder, NsFact
@@ -117,6 +118,7 @@ class FakeMachine:
         self.holders: dict[int, tuple[Holder, ...]] = {}
         #: The namespaces that are found, those at paths, those of processes (None: weft's own).
         self.facts: list[NsFact] = []
+        self.foreign = ForeignFacts()
         self.paths: dict[str, tuple[str, int]] = {}
         self.inodes: dict[int | None, dict[str, int]] = {}
         self.locked_entries: set[int] = set()
@@ -288,6 +290,9 @@ class FakeMachine:
 
     def bridge_fact(self, ifname: str) -> BridgeFact:
         return BridgeFact((), 1500)
+
+    def foreign_facts(self) -> ForeignFacts:
+        return self.foreign
 
     def auto_pools(self) -> tuple[AutoPool, ...]:
         return DEFAULT_POOLS

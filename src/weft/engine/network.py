@@ -229,7 +229,10 @@ def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
                 ops.append(op)
     if not network.internal:
         ops += _forwarding(network, facts)
-    return Plan((*ops, *driver.network_wants(network, work.hosts_file(network.name))))
+    from weft.core.firewall.foreign import foreign_wants  # much to import, and not for every command
+
+    wanted = driver.network_wants(network, work.hosts_file(network.name))
+    return Plan((*ops, *wanted, *foreign_wants(network, work.machine.foreign_facts())))
 
 
 def _forwarding(network: Network, facts: HostFacts) -> list[Op]:
@@ -315,4 +318,7 @@ def _removal(work: Work, network: Network, last: bool) -> Plan:
     if last:
         # The elements go with their tables.
         wanted = tuple([op for op in wanted if op.kind != "nft"])
-    return Plan((LinkGroupDel(network.group), *Plan((*made, *wanted)).undo().ops))
+    from weft.core.firewall.foreign import foreign_unwants
+
+    foreign = foreign_unwants(network.bridge, work.machine.foreign_facts())
+    return Plan((LinkGroupDel(network.group), *Plan((*made, *wanted)).undo().ops, *foreign))

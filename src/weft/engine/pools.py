@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from weft.core.model.facts import HostFacts
     from weft.core.model.network import Network
 
-_RESERVED = (
-    (Subnet(4, 0, 8), "this network (RFC 1122)"),
-    (Subnet(4, 127 << 24, 8), "loopback"),
-    (Subnet(4, (169 << 24) + (254 << 16), 16), "link-local"),
-    (Subnet(4, 224 << 24, 3), "multicast and reserved"),
-    (Subnet(6, 0, 8), "reserved (RFC 4291)"),
-    (Subnet(6, 0xFE80 << 112, 10), "link-local"),
-    (Subnet(6, 0xFF << 120, 8), "multicast"),
-)
 #: What keeps one network from being most of an address space.
 _SHORTEST = {4: 8, 6: 16}
 
@@ -108,7 +99,7 @@ def _check_subnet(subnet: Subnet) -> Subnet:
             f"subnet {subnet} is not between /{low} and /{high}",
             "a gateway and a container need two addresses",
         )
-    for reserved, why in _RESERVED:
+    for reserved, why in ipam.RESERVED:
         if subnet.overlaps(reserved):
             raise BadInput(f"subnet {subnet} overlaps {reserved}: {why}")
     return subnet
@@ -158,7 +149,7 @@ def check_clashes(pools: Sequence[Pool], bridge: str, facts: HostFacts, known: S
                     "choose another --subnet, or leave it out",
                 )
         for theirs_ in facts.kept:
-            if subnet.overlaps(theirs_.subnet):
+            if subnet.overlaps(theirs_.subnet) and theirs_.bridge != bridge:
                 raise Conflict(
                     f"subnet {subnet} overlaps {theirs_.subnet} of {theirs_.by}",
                     "choose another --subnet, or leave it out",

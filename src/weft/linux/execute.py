@@ -163,7 +163,14 @@ class Hands:
         if op.kind == "file":
             done.append(op)  # before: what is half written is to be taken back too
         try:
-            self._call(op)
+            if op.kind == "foreign":
+                from weft.linux import foreign  # only where there is another firewall
+
+                foreign.do(self.filter, op)
+            else:
+                self._call(op)
+        except Refusal as error:
+            raise explain(op, error) from None
         except OSError as error:
             raise _os_error(op, error) from None
         if op.kind != "file":

@@ -44,6 +44,8 @@ def find_link(hands: Hands, name: str) -> LinkFact | None:
 
 def host(hands: Hands) -> HostFacts:
     """All that a network needs to know of the host before it is made."""
+    from weft.linux.others import engine_subnets  # not for what is done in a network that is there
+
     payloads = hands.route.dump(rt.dump_links())
     found = [rt.get_link(p) for p in payloads]
     links = {link.ifindex: link.ifname or "" for link in found}
@@ -53,6 +55,7 @@ def host(hands: Hands) -> HostFacts:
         tables=tables(hands),
         forwarding=files.read_sysctl("net/ipv4/ip_forward") == "1",
         nameservers=tuple([a for a in map(_address, files.upstreams()[0]) if a is not None]),
+        kept=engine_subnets(),
         forwarding6=files.read_sysctl("net/ipv6/conf/all/forwarding") == "1",
         advertised=_advertised(hands, links),
         uplink_mtu=_uplink_mtu(hands, found),

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
 from weft.core.firewall.tables import tables
 from weft.core.model.address import Address, Cidr, Subnet
+from weft.core.model.foreign import Place, SeenRule
 from weft.core.model.network import Endpoint, Network, Pool
 from weft.core.model.publish import Publish
-from weft.core.ops import address, file, hop, link, loopback, netns, nft, route, rule, wire
+from weft.core.ops import address, file, foreign, hop, link, loopback, netns, nft, route, rule, wire
 from weft.core.ops.base import Op
 from weft.core.plan.plan import Plan
 
@@ -49,6 +50,14 @@ ENDPOINTS = st.builds(
     ifname=IFNAMES,
     aliases=st.lists(NAMES, max_size=3).map(tuple),
     publish=st.lists(PUBLISHES, max_size=3).map(tuple),
+)
+APART = st.sampled_from(((), (SeenRule("br", "docker0", "drop"), SeenRule("br", verdict="DOCKER-STAGE-2"))))
+FOREIGN = st.builds(
+    Place,
+    st.sampled_from(("nft", "iptables-nft", "iptables-legacy")),
+    st.sampled_from(("ip", "ip6", "inet")),
+    st.from_regex(r"[a-z][a-z_]{0,20}", fullmatch=True),
+    st.from_regex(r"[A-Za-z][A-Za-z_-]{0,20}", fullmatch=True),
 )
 NETWORKS = st.builds(
     Network,
@@ -155,6 +164,12 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     ),
     netns.EtcNetns: st.builds(netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30)),
     netns.EtcNetnsDel: st.builds(netns.EtcNetnsDel, NAMES),
+    foreign.PassAdd: st.builds(foreign.PassAdd, FOREIGN, IFNAMES, APART),
+    foreign.PassDel: st.builds(foreign.PassDel, FOREIGN, IFNAMES, APART),
+    foreign.PassChainAdd: st.builds(foreign.PassChainAdd, FOREIGN, st.integers(0, 99)),
+    foreign.PassChainDel: st.builds(foreign.PassChainDel, FOREIGN),
+    foreign.ZoneAdd: st.builds(foreign.ZoneAdd, IFNAMES),
+    foreign.ZoneDel: st.builds(foreign.ZoneDel, IFNAMES),
     nft.ElementAdd: ADDED,
     nft.ElementDel: ADDED.map(lambda op: op.undo()),
     nft.TableAdd: HEX.flatmap(lambda root: st.sampled_from(tables(root[:8]))),

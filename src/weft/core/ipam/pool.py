@@ -23,6 +23,16 @@ class AutoPool(Record):
 
 #: 256 subnets of /24.
 DEFAULT_POOLS = (AutoPool(Subnet(4, (10 << 24) + (81 << 16), 16), 24),)
+#: What no network may be in.
+RESERVED = (
+    (Subnet(4, 0, 8), "this network (RFC 1122)"),
+    (Subnet(4, 127 << 24, 8), "loopback"),
+    (Subnet(4, (169 << 24) + (254 << 16), 16), "link-local"),
+    (Subnet(4, 224 << 24, 3), "multicast and reserved"),
+    (Subnet(6, 0, 8), "reserved (RFC 4291)"),
+    (Subnet(6, 0xFE80 << 112, 10), "link-local"),
+    (Subnet(6, 0xFF << 120, 8), "multicast"),
+)
 #: RFC 4193: fd00::/8, then 40 bits that are the host's, then 16 that are the network's.
 _ULA_LENGTH, _ULA_SUBNETS = 64, 1 << 16
 

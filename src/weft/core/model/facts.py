@@ -15,10 +15,12 @@ class LinkFact(Record):
 
 
 class RouteFact(Record):
-    """A subnet that the host routes or is on, or that another engine keeps, and by what or whom."""
+    """A subnet that the host routes or is on, or that another engine keeps, and by what or whom. ``bridge``:
+    of the engine's network that has it."""
 
     subnet: Subnet
     by: str
+    bridge: str = ""
 
 
 class HostFacts(Record):
