@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weft.core.drivers import bridge as driver
 from weft.core.firewall.elements import endpoint_elements
 from weft.core.model.errors import Conflict
 from weft.core.model.network import Endpoint, Network, Sandbox
@@ -108,6 +109,7 @@ def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
     ops: list[Op] = [*let_go(work, endpoints)]
     for endpoint in endpoints:
         ops += Plan(endpoint_elements(networks[endpoint.network], endpoint)).undo().ops
+    ops += driver.flush_wants([p for e in endpoints for p in e.publish])
     ops += forget_names(work, networks, endpoints, going)
     return Plan((*ops, *_own_files(work, found), *_names(found)))
 

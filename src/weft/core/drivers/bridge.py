@@ -5,6 +5,7 @@ from __future__ import annotations
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
 from weft.core.model.network import link_local
 from weft.core.ops.address import AddressAdd, AddressLend
+from weft.core.ops.conntrack import ConntrackFlush
 from weft.core.ops.file import HostsAdd, HostsFile, OwnHosts
 from weft.core.ops.hop import RouteAdd
 from weft.core.ops.link import AddrGenNone, BridgeAdd, BridgeAdopt, LinkUp, VethAdd
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from weft.core.model.network import Endpoint, Network, Sandbox
+    from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
 
 #: Routing rules and prohibit routes of weft: `ip rule` shows them by this protocol number.
@@ -252,10 +254,15 @@ def loopback_wants(endpoint: Endpoint) -> tuple[LoopbackAdd, ...]:
     """The ports that the loopback proxy holds for a container."""
     return tuple(
         [
-            LoopbackAdd(p.proto, str(p.host), p.host_port, str(endpoint.address), p.port)
+            LoopbackAdd(p.proto, str(p.host), p.host_port, str(endpoint.target_of(p)), p.port)
             for p in endpoint.publish
         ]
     )
+
+
+def flush_wants(publishes: Sequence[Publish]) -> list[Op]:
+    """With a port published or unpublished, connections from before are forgotten."""
+    return [ConntrackFlush(tuple([p.key for p in publishes]))] if publishes else []
 
 
 def proxy_wants(port: int) -> tuple[Op, ...]:

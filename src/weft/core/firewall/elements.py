@@ -103,11 +103,11 @@ def publish_elements(network: Network, endpoint: Endpoint, publish: Publish) -> 
         found.append(_inet(f"publish{v}_any", (proto, port), said, target))
     elif not publish.host.loopback:
         found.append(_inet(f"publish{v}", (proto, host, port), said, target))
-    # UDP on loopback needs no redirect: the proxy's held socket is the one that is dialled.
-    if publish.proto == "tcp" and publish.every_address:
-        found.append(_inet(f"loopback{v}_any", (port,), said))
-    elif publish.proto == "tcp" and publish.host.loopback:
-        found.append(_inet(f"loopback{v}", (host, port), said))
+    # UDP and ::1 need no redirect: the proxy's held socket is the one that is dialled.
+    if publish.proto == "tcp" and v == 4 and publish.every_address:
+        found.append(_inet("loopback4_any", (port,), said))
+    elif publish.proto == "tcp" and v == 4 and publish.host.loopback:
+        found.append(_inet("loopback4", (host, port), said))
     return found
 
 

@@ -255,14 +255,13 @@ def dnat_by(name: str, with_address: bool, family: str = "ip") -> Statement:
     return Statement(f"dnat {family} to {text} map @{name}", (*key, find, nat))
 
 
-def redirect_by(name: str, with_address: bool, to: str, family: str = "ip") -> Statement:
+def redirect_by(name: str, with_address: bool, to: str) -> Statement:
     """``... @SET redirect to meta l4proto map @MAP``: TCP to the loopback proxy."""
     key: tuple[ex.Expr, ...] = (_dport(1),)
     text = "tcp dport"
     if with_address:
-        wide = family == "ip6"
-        key = *_is(family), _ip(family, "daddr"), _dport(2 if wide else 9)
-        text = f"{family} daddr . tcp dport"
+        key = *_is("ip"), _ip("ip", "daddr"), _dport(9)
+        text = "ip daddr . tcp dport"
     port = ex.Meta(ex.NFT_META_L4PROTO, dreg=1), ex.Lookup(to, 1, dreg=1)
     # NF_NAT_RANGE_PROTO_SPECIFIED, as nft sets it when a port is given
     redirect = ex.Redir(1, flags=2)

@@ -127,8 +127,6 @@ def _maps(version: int) -> tuple[SetSpec, ...]:
         SetSpec(f"snat{version}", (address,), (address,), interval=True),
         SetSpec(f"publish{version}", ("inet_proto", address, "inet_service"), target),
         SetSpec(f"publish{version}_any", ("inet_proto", "inet_service"), target),
-        SetSpec(f"loopback{version}", (address, "inet_service")),
-        SetSpec(f"loopback{version}_any", ("inet_service",)),
     )
 
 
@@ -146,6 +144,8 @@ _INET_SETS = (
     *_both("open", (), ("inet_proto", "inet_service")),
     *_maps(4),
     *_maps(6),
+    SetSpec("loopback4", ("ipv4_addr", "inet_service")),
+    SetSpec("loopback4_any", ("inet_service",)),
     SetSpec("proxy", ("inet_proto",), ("inet_service",)),
 )
 
@@ -223,30 +223,25 @@ def _nat() -> tuple[ChainSpec, ...]:
         rule(lang.dnat_by("publish6", True, "ip6")),
         rule(lang.dnat_by("publish6_any", False, "ip6")),
     )
+    loopback = (
+        rule(lang.redirect_by("loopback4", True, "proxy")),
+        rule(lang.redirect_by("loopback4_any", False, "proxy")),
+    )
     local = rule(lang.to_local(), lang.jump("publish"))
     output = (
         rule(lang.ip_to(_LOOPBACK), lang.jump("loopback", back=False)),
-        rule(lang.ip_to(_LOOPBACK6), lang.jump("loopback6", back=False)),
+        rule(lang.ip_to(_LOOPBACK6), lang.accept(), comment="the proxy's held sockets serve it"),
         local,
     )
     mark = rule(bridges, lang.ct_dnat(), lang.set_mark(PUBLISHED_MARK))
     return (
         ChainSpec("publish", publish),
-        _loopback("loopback", "loopback4", "ip"),
-        _loopback("loopback6", "loopback6", "ip6"),
+        ChainSpec("loopback", loopback),
         ChainSpec("prerouting", (local,), "nat", "prerouting", -100),
         ChainSpec("published", (mark,), "filter", "prerouting", -99),
         ChainSpec("output", output, "nat", "output", -100),
         ChainSpec("postrouting", _postrouting(), "nat", "postrouting", 100),
     )
-
-
-def _loopback(chain: str, name: str, family: str) -> ChainSpec:
-    rules = (
-        rule(lang.redirect_by(name, True, "proxy", family)),
-        rule(lang.redirect_by(f"{name}_any", False, "proxy", family)),
-    )
-    return ChainSpec(chain, rules)
 
 
 def _postrouting() -> tuple[Rule, ...]:

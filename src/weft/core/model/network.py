@@ -164,6 +164,14 @@ class Endpoint(Record):
         """Its first address: the IPv4 one where it has one."""
         return self.addresses[0].address
 
+    def target_of(self, publish: Publish) -> Address:
+        """Where a published port leads: the address of the host address's family, else the other one."""
+        return self.address_of(publish.host.version) or self.address
+
+    def is_proxied(self, publish: Publish) -> bool:
+        """Whether the loopback proxy serves a published port, or some of it."""
+        return publish.covers_loopback or self.address_of(publish.host.version) is None
+
     def address_of(self, version: int) -> Address | None:
         """Its first address of a family (4 or 6)."""
         return next((c.address for c in self.addresses if c.address.version == version), None)
