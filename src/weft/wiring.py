@@ -165,6 +165,13 @@ class LinuxMachine:
     def proxy_alive(self) -> bool:
         return self._hands.proxy.alive()
 
+    def free_port(
+        self, proto: str, address: str, low: int, high: int, start: int, is_taken: Callable[[int], bool]
+    ) -> int:
+        from weft.linux.loopback import free_port
+
+        return free_port(proto, address, low, high, start, is_taken)
+
     def probe_port(self, publish: Publish) -> None:
         from weft.linux.loopback import hold
 
@@ -471,7 +478,7 @@ def loopback_control(root: str, verb: str, words: Sequence[str]) -> list[str]:
     if verb == "start":
         client.start(int(words[0]), ())
     elif verb == "add":
-        fd = hold(words[0], words[1], int(words[2]))
+        fd = hold(words[0], words[1], int(words[2]), words[3])
         client.add([(words[0], words[1], int(words[2]), words[3], int(words[4]))], [fd])
     elif verb == "list":
         return [f"{p} {a}:{n} {t}:{tn}" for p, a, n, t, tn in client.list()]

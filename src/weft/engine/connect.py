@@ -77,6 +77,7 @@ def _connect(
         *(_own_hosts(work, sandbox, after) if own else []),
         *driver.endpoint_wants(network, sandbox, endpoint, netns),
         *_gateways(members, after, netns or sandbox.name),
+        *driver.flush_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
     ]
     plan = Plan(tuple(ops))
@@ -231,7 +232,7 @@ def disconnect(work: Work, network: str, name: str, force: bool = False) -> None
         work.recover()
         found = work.store.network(network)
         try:
-            sandbox = _member(work, found, target)
+            sandbox = member(work, found, target)
         except NotFound:
             if force:
                 return
@@ -242,7 +243,8 @@ def disconnect(work: Work, network: str, name: str, force: bool = False) -> None
             work.machine.unpin()
 
 
-def _member(work: Work, network: Network, target: Target) -> Sandbox:
+def member(work: Work, network: Network, target: Target) -> Sandbox:
+    """Who of a network is meant. NotFound when nobody is."""
     own = target.kind in ("weft", "name") and work.store.has_container(target.value)
     if not own and target.kind in ("weft", "name"):
         for sandbox, _ in work.store.containers():
@@ -265,6 +267,7 @@ def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     where = _where(work, sandbox)
     ops: list[Op] = [*removal.let_go(work, [endpoint])]
     ops += Plan(endpoint_elements(network, endpoint)).undo().ops
+    ops += driver.flush_wants(endpoint.publish)
     ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
     ops.append(LinkDel(endpoint.host_ifname, endpoint.mark))
     if where and not sandbox.target:

@@ -203,21 +203,47 @@ def published(
             f"--publish: network {members[0][0].name} is internal, nothing comes in", "use another network"
         )
     network, endpoint = members[place]
-    publish = tuple(wanted)
-    for one in publish:
-        _claim_port(work, one, claims)
+    publish = claim_ports(work, endpoint, wanted, claims)
     return [*members[:place], (network, endpoint._replace(publish=publish)), *members[place + 1 :]]
 
 
-def _claim_port(work: Work, publish: Publish, claims: Claims) -> None:
-    near = claims.ports.setdefault((publish.proto, publish.host_port), [])
-    owner = "of this batch" if any(publish.clashes(p) for p in near) else work.store.port_holder(publish)
-    if owner:
-        raise Conflict(
-            f"port {publish.host_port}/{publish.proto} on {publish.host} is published by container {owner}",
-            "choose another host port",
-        )
-    near.append(publish)
+def claim_ports(
+    work: Work, endpoint: Endpoint, wanted: Sequence[Publish], claims: Claims
+) -> tuple[Publish, ...]:
+    """The ports with those chosen that were left to weft. Conflict when one is published already;
+    Exhausted."""
+    found = []
+    for one in wanted:
+        publish = one if one.host_port else _chosen_port(work, endpoint, one, claims)
+        near = claims.ports.setdefault((publish.proto, publish.host_port), [])
+        owner = _port_owner(work, publish, claims)
+        if owner:
+            raise Conflict(
+                f"port {publish.host_port}/{publish.proto} on {publish.host}"
+                f" is published by container {owner}",
+                "choose another host port",
+            )
+        near.append(publish)
+        found.append(publish)
+    return tuple(found)
+
+
+def _port_owner(work: Work, publish: Publish, claims: Claims) -> str:
+    near = claims.ports.get((publish.proto, publish.host_port), ())
+    return "of this batch" if any(publish.clashes(p) for p in near) else work.store.port_holder(publish)
+
+
+def _chosen_port(work: Work, endpoint: Endpoint, wanted: Publish, claims: Claims) -> Publish:
+    """A port that nobody has. In a range the lowest; else the search begins where no other container's
+    does."""
+    free = wanted._replace(low=0, high=0)
+
+    def is_taken(port: int) -> bool:
+        return bool(_port_owner(work, free._replace(host_port=port), claims))
+
+    start = 0 if wanted.low else int(endpoint.id[:8], 16)
+    port = work.machine.free_port(wanted.proto, str(wanted.host), wanted.low, wanted.high, start, is_taken)
+    return free._replace(host_port=port)
 
 
 def _sandbox(work: Work, request: RunRequest, networks: Sequence[Network]) -> Sandbox:
@@ -294,6 +320,7 @@ def _wants(
     for network, endpoint in members:
         ops += driver.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
+    ops += driver.flush_wants([p for _, e in members for p in e.publish])
     for network, endpoint in members:
         hosts = work.hosts_files(network.name, sandbox.name if own else "")
         ops += driver.names_want(sandbox, endpoint, hosts)
@@ -350,12 +377,12 @@ def _ports(work: Work, members: Sequence[tuple[Network, Endpoint]]) -> tuple[Op,
 
 def hold_ports(work: Work, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
     """What keeps published ports from other programs, and serves them on 127.x."""
-    publishes = [p for e in endpoints for p in e.publish]
+    publishes = [(e, p) for e in endpoints for p in e.publish]
     if not publishes:
         return ()
     running = work.store.needs_proxy()  # ``recover`` has seen to it that it lives
-    if not running and not any(p.covers_loopback for p in publishes):
-        for publish in publishes:
+    if not running and not any(e.is_proxied(p) for e, p in publishes):
+        for _, publish in publishes:
             work.machine.probe_port(publish)
         return ()
     first: tuple[Op, ...] = ()
@@ -407,5 +434,5 @@ def published_remark(publishes: Sequence[Publish]) -> str:
     local = [p for p in publishes if p.host.loopback]
     if not local:
         return ""
-    ports = ", ".join([f"{p.host}:{p.host_port} -> {p.port}/{p.proto}" for p in local])
+    ports = ", ".join([f"{p.shown}:{p.host_port} -> {p.port}/{p.proto}" for p in local])
     return f"published on loopback only: {ports} (0.0.0.0:PORT:PORT opens it to the network)"

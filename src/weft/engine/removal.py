@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weft.core.drivers import bridge as driver
 from weft.core.firewall.elements import endpoint_elements
 from weft.core.model.errors import Conflict
 from weft.core.model.network import Endpoint, Network, Sandbox
@@ -75,7 +76,8 @@ def _widowed(work: Work, found: Iterable[Sandbox]) -> list[Sandbox]:
     along."""
     names = {s.name for s in found}
     gone = []
-    for donor in {s.mode.partition(":")[2] for s in found if s.mode.startswith("container:")} - names:
+    donors = dict.fromkeys([s.mode.partition(":")[2] for s in found if s.mode.startswith("container:")])
+    for donor in [d for d in donors if d not in names]:
         if not work.store.has_container(donor) or set(work.store.joiners(donor)) - names:
             continue
         sandbox, state = work.store.container(donor)
@@ -102,11 +104,12 @@ def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
     own, while deleting them one by one waits 20 ms each.
     """
     endpoints = [e for s in found for e in work.store.endpoints_of(s.name)]
-    networks = {name: work.store.network(name) for name in {e.network for e in endpoints}}
+    networks = {name: work.store.network(name) for name in dict.fromkeys([e.network for e in endpoints])}
     going = frozenset([s.name for s in found])
     ops: list[Op] = [*let_go(work, endpoints)]
     for endpoint in endpoints:
         ops += Plan(endpoint_elements(networks[endpoint.network], endpoint)).undo().ops
+    ops += driver.flush_wants([p for e in endpoints for p in e.publish])
     ops += forget_names(work, networks, endpoints, going)
     return Plan((*ops, *_own_files(work, found), *_names(found)))
 

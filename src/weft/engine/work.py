@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from weft.core.model.errors import StoreError
 from weft.core.model.network import REST
+from weft.core.model.publish import parse_publish
 from weft.core.plan import plan as plans
 from weft.core.plan.plan import Plan
 
@@ -278,7 +279,9 @@ WIRE = "wire"
 CONNECT = "connect"
 DISCONNECT = "disconnect"
 EDIT = "edit"
-_WITHOUT_MEMBERS = (CONNECT, DISCONNECT, EDIT, PROXY, NAMESPACE, NAMESPACE_GONE, WIRE)
+PUBLISH = "publish"
+UNPUBLISH = "unpublish"
+_WITHOUT_MEMBERS = (CONNECT, DISCONNECT, EDIT, PUBLISH, UNPUBLISH, PROXY, NAMESPACE, NAMESPACE_GONE, WIRE)
 
 
 def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:
@@ -294,6 +297,10 @@ def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:
     if verb == NAMESPACE_GONE:
         for name in subject.split("\n"):
             store.retire_namespace(name)
+    if verb in (PUBLISH, UNPUBLISH):
+        for line in subject.split("\n")[2:]:
+            for publish in parse_publish(line):
+                store.remove_publish(publish)
     if verb == EDIT:
         _put_back(store, subject)
     for name in members(verb, subject):

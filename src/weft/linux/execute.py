@@ -296,6 +296,8 @@ class Hands:
             self._sysctl(op)
         elif op.kind == "file":
             self._file(op)
+        elif op.kind == "conntrack":
+            self._flush(op)
         else:
             raise TypeError(f"no hand knows {type(op).__name__}")
 
@@ -316,6 +318,13 @@ class Hands:
             files.remove(op.path)
         else:
             raise TypeError(f"no hand knows {type(op).__name__}")
+
+    def _flush(self, op: Op) -> None:
+        from weft.core.ops.conntrack import ConntrackFlush
+        from weft.linux.conntrack import flush
+
+        assert isinstance(op, ConntrackFlush)  # the only one of its kind
+        flush(self.filter, self.route, op.ports)
 
     def _sysctl(self, op: n.Sysctl) -> None:
         if op.netns:
@@ -365,7 +374,7 @@ class Hands:
         self._hear()
         try:
             for op in adds:
-                fds.append(hold(op.proto, op.address, op.port))
+                fds.append(hold(op.proto, op.address, op.port, op.target))
             for start in [op for op in group if isinstance(op, lb.LoopbackStart)]:
                 self.proxy.start(start.port, ())
             if adds:

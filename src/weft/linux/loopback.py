@@ -7,9 +7,13 @@ exists while a publish that covers loopback does; ports published on other addre
 from __future__ import annotations
 
 import errno
+import posix
 from _socket import (
     AF_INET,
+    AF_INET6,
     AF_UNIX,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
     SCM_RIGHTS,
     SO_REUSEADDR,
     SOCK_CLOEXEC,
@@ -27,6 +31,7 @@ from time import monotonic
 from weft.core.model.errors import (
     BadInput,
     Conflict,
+    Exhausted,
     KernelError,
     NotFound,
     NotPermitted,
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0
 _BATCH = 200
+_BACKLOG = 128
 _PACKET = 65536
 _KINDS = {"tcp": SOCK_STREAM, "udp": SOCK_DGRAM}
 LOOPBACK = "127.0.0.1"
@@ -50,7 +56,7 @@ _TRY_AGAIN = "try again; if it stays so, end that process; the next weft command
 
 # Classic BPF (bpf(2), linux/filter.h): struct sock_filter is u16 code, u8 jt, u8 jf, u32 k.
 _SO_ATTACH_FILTER = 26
-_LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x30, 0x15, 0x06
+_LOAD_BYTE, _LOAD_WORD, _JUMP_EQUAL, _RETURN = 0x30, 0x20, 0x15, 0x06
 _NETWORK_HEADER = 0xFFF00000  # SKF_NET_OFF
 _DROP_ALL = pack("=HBBI", _RETURN, 0, 0, 0)
 _ONLY_TO_127 = (
@@ -61,18 +67,34 @@ _ONLY_TO_127 = (
 )
 
 
-def hold(proto: str, address: str, port: int) -> int:
+def _word_is(place: int, value: int, words_left: int) -> bytes:
+    """Drops unless a word of the network header has a value; ``words_left`` such pairs follow."""
+    load = pack("=HBBI", _LOAD_WORD, 0, 0, _NETWORK_HEADER + place)
+    return load + pack("=HBBI", _JUMP_EQUAL, 0, 2 * words_left + 1, value)
+
+
+#: The IPv6 destination is ::1.
+_ONLY_TO_1 = (
+    b"".join([_word_is(24 + 4 * n, int(n == 3), 3 - n) for n in range(4)])
+    + pack("=HBBI", _RETURN, 0, 0, 0xFFFFFFFF)
+    + _DROP_ALL
+)
+
+
+def hold(proto: str, address: str, port: int, target: str = "") -> int:
     """Take a port so that no other program can: a bound socket's descriptor, close-on-exec, the caller's.
 
-    TCP: listens, and a filter drops every segment: dialled past the firewall it is silent. UDP: a
-    socket that covers loopback takes datagrams to 127.x only (the proxy serves them), others none.
+    A filter drops what the firewall leads elsewhere; what is left the proxy serves: datagrams to 127.x and
+    ::1, connections to ::1, and all of both where ``target``, the container's address, is of the other
+    family. A connection to 127.x is redirected. Dialled past the firewall the rest is silent.
     Conflict when the port is taken, BadInput when the address is not this host's, NotPermitted without the
     right to bind, KernelError for the rest (bind(2), listen(2), socket(7)).
     """
     canonical = checked(proto, address, port)
-    sock = Socket(AF_INET, _KINDS[proto] | SOCK_CLOEXEC, 0)
+    family = AF_INET6 if ":" in canonical else AF_INET
+    sock = Socket(family, _KINDS[proto] | SOCK_CLOEXEC, 0)
     try:
-        _take(sock, proto, canonical, port)
+        _take(sock, proto, canonical, port, bool(target) and (":" in target) != (":" in canonical))
     except OSError as refused:
         sock.close()
         raise cannot_hold(refused, proto, canonical, port) from refused
@@ -84,27 +106,32 @@ def checked(proto: str, address: str, port: int) -> str:
         raise BadInput(f"protocol {proto!a} is not tcp or udp")
     if not 0 < port < 65536:
         raise BadInput(f"{port} is not a port (1 to 65535)")
+    family = AF_INET6 if ":" in address else AF_INET
     try:
-        return inet_ntop(AF_INET, inet_pton(AF_INET, address))
+        return inet_ntop(family, inet_pton(family, address))
     except (OSError, ValueError):
-        raise BadInput(f"{address!a} is not an IPv4 address", "write it as 127.0.0.1") from None
+        raise BadInput(f"{address!a} is not an IP address", "write it as 127.0.0.1") from None
 
 
-def _take(sock: Socket, proto: str, address: str, port: int) -> None:
+def _take(sock: Socket, proto: str, address: str, port: int, serves_all: bool) -> None:
     """The filter comes before the address, so that nothing is ever queued in between."""
-    serves = proto == "udp" and _covers_loopback(address)
-    _attach_filter(sock, _ONLY_TO_127 if serves else _DROP_ALL)
+    wide = sock.family == AF_INET6
+    if wide:
+        sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+    if not serves_all:
+        serves = _covers_loopback(address) and (wide or proto == "udp")
+        _attach_filter(sock, (_ONLY_TO_1 if wide else _ONLY_TO_127) if serves else _DROP_ALL)
     if proto == "tcp":
         # Past TIME_WAIT; harmless, as a listening socket excludes others all the same. For UDP it
         # would let any other program with the same option take the port over (socket(7)).
         sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
     sock.bind((address, port))
     if proto == "tcp":
-        sock.listen(1)
+        sock.listen(_BACKLOG)
 
 
 def _covers_loopback(address: str) -> bool:
-    return address == "0.0.0.0" or address.startswith("127.")
+    return address in ("0.0.0.0", "::", "::1") or address.startswith("127.")
 
 
 def _attach_filter(sock: Socket, program: bytes) -> None:
@@ -124,6 +151,32 @@ def cannot_hold(refused: OSError, proto: str, address: str, port: int) -> WeftEr
     if number in (errno.EACCES, errno.EPERM):
         return NotPermitted(f"{port_name} may not be bound by this user", "run as root")
     return KernelError(f"{port_name} cannot be held: {refused.strerror}", number)
+
+
+def free_port(
+    proto: str, address: str, low: int, high: int, start: int, is_taken: Callable[[int], bool]
+) -> int:
+    """A port that can be held now, from ``start`` on, round the range; ``is_taken`` tells of those that
+    weft has.
+
+    ``low`` 0: the kernel's range for those who do not ask (ip(7), ip_local_port_range). Ports of
+    ip_local_reserved_ports are passed over. Exhausted.
+    """
+    from weft.linux.loopback_start import local_ports, reserved_ports
+
+    if not low:
+        low, high = local_ports()
+    kept, size = reserved_ports(), high - low + 1
+    for n in range(size):
+        port = low + (start + n) % size
+        if port in kept or is_taken(port):
+            continue
+        try:
+            posix.close(hold(proto, address, port))
+        except Conflict:
+            continue
+        return port
+    raise Exhausted(f"no port from {low} to {high} is free on {address}", "unpublish one, or name a port")
 
 
 class LoopbackClient:

@@ -41,7 +41,7 @@ def start(run_dir: str, path: str, launcher: str, port: int) -> None:
 
 def free_port(preferred: int) -> int:
     """See LoopbackClient.free_port."""
-    low, high = _local_ports()
+    low, high = local_ports()
     for port in range(preferred, 65536):
         if low <= port <= high:
             continue
@@ -150,7 +150,7 @@ def _listen_tcp(port: int) -> Socket:
     return sock
 
 
-def _local_ports() -> tuple[int, int]:
+def local_ports() -> tuple[int, int]:
     """The ports the kernel gives to whoever does not ask for one (ip(7)); an empty range if unknown."""
     try:
         with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
@@ -158,6 +158,16 @@ def _local_ports() -> tuple[int, int]:
     except OSError:
         return 1, 0
     return int(low), int(high)
+
+
+def reserved_ports() -> frozenset[int]:
+    """The ports that an administrator keeps from being given to whoever does not ask (ip(7))."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_reserved_ports", encoding="ascii") as file:
+            words = [word.partition("-") for word in file.read().strip().split(",") if word]
+    except OSError:
+        return frozenset()
+    return frozenset([p for low, _, high in words for p in range(int(low), int(high or low) + 1)])
 
 
 def _spawn(launcher: str, control: int, listener: int) -> None:

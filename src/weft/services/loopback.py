@@ -1,7 +1,9 @@
-"""The loopback proxy: published ports on 127.x, served without route_localnet, and held against others.
+"""The loopback proxy: published ports on 127.x and ::1, served without route_localnet, and held against
+others;
+and those where host address and container have no family in common, which nftables cannot translate.
 
-One process for the host, resident only while a publish that covers loopback exists. A rule of the
-firewall redirects such connections to its one TCP listener; UDP reaches its held sockets directly.
+One process for the host, resident only while there is such a publish. A rule of the firewall redirects
+connections to 127.x to its one TCP listener; all else reaches its held sockets directly.
 It is told what to do on a unix SOCK_SEQPACKET socket by uid 0, one packet a request, one a reply::
 
     add PROTO HOST_IP HOST_PORT TARGET_IP TARGET_PORT   (up to 200 lines; the held sockets by SCM_RIGHTS)
@@ -19,6 +21,7 @@ import _signal  # type: ignore[import-not-found]  # ``signal`` itself imports en
 import posix
 from _socket import (
     AF_INET,
+    AF_INET6,
     CMSG_SPACE,
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
@@ -39,7 +42,7 @@ from _struct import unpack
 from select import EPOLLIN
 
 from weft.services.loopback_loop import Clock, Loop
-from weft.services.loopback_tcp import Acceptor
+from weft.services.loopback_tcp import Acceptor, Opened
 from weft.services.loopback_udp import Flows, Served
 
 TYPE_CHECKING = False
@@ -70,22 +73,27 @@ class _Terminated(BaseException):
 
 
 class Mapping:
-    """One published port: where it leads, and the socket that holds it (a Served one for UDP on 127.x)."""
+    """One published port: where it leads, and the socket that holds it: a ``served`` one for UDP that the
+    proxy
+    answers, an ``opened`` one for TCP that it accepts."""
 
-    __slots__ = ("held", "served", "target")
+    __slots__ = ("held", "opened", "served", "target")
 
     def __init__(self, target: Address) -> None:
         self.target = target
         self.held: Socket | None = None
         self.served: Served | None = None
+        self.opened: Opened | None = None
 
     def release(self) -> None:
         """Close the held socket now: the port is free when this returns."""
+        if self.opened is not None:
+            self.opened.close()
         if self.served is not None:
             self.served.close()
         elif self.held is not None:
             self.held.close()
-        self.held = self.served = None
+        self.held = self.served = self.opened = None
 
 
 class Proxy:
@@ -143,13 +151,13 @@ class Proxy:
             raise Refused(f"{len(wanted)} mappings came with {len(held)} sockets")
         for (key, _target), sock in zip(wanted, held, strict=False):
             _check_held(key, sock)
-        for key, _target in wanted:
-            if not held and key[0] == "udp" and covers_loopback(key) and key not in self.mappings:
-                raise Refused(f"{_name(key)} needs its socket: datagrams cannot be redirected")
+        for key, target in wanted:
+            if not held and _is_served(key, target) and key not in self.mappings:
+                raise Refused(f"{_name(key)} needs its socket: it cannot be redirected")
         for place, (key, target) in enumerate(wanted):
             self._set(key, target, held[place] if held else None)
         self.acceptor.allow(self.fds - len(self.mappings))
-        if any(covers_loopback(k) for k in self.mappings):
+        if self._is_needed():
             self.grace.stop(self)
 
     def delete(self, keys: list[Key]) -> None:
@@ -160,8 +168,11 @@ class Proxy:
                 mapping.release()
                 self.acceptor.sever(key)
         self.acceptor.allow(self.fds - len(self.mappings))
-        if keys and not self.grace.due and not any(covers_loopback(k) for k in self.mappings):
+        if keys and not self.grace.due and not self._is_needed():
             self.close()
+
+    def _is_needed(self) -> bool:
+        return any(covers_loopback(key) or _crosses(key, m.target) for key, m in self.mappings.items())
 
     def close(self) -> None:
         """Free path and ports at once, and end; the path goes first, so that nobody dials a dead socket."""
@@ -180,8 +191,8 @@ class Proxy:
             connection.close(reset=True)
 
     def _set(self, key: Key, target: Address, sock: Socket | None) -> None:
-        serves = sock is not None and key[0] == "udp" and covers_loopback(key)
-        served = Served(self.flows, sock, target) if sock is not None and serves else None
+        serves = sock is not None and _is_served(key, target)
+        served = Served(self.flows, sock, target) if sock is not None and serves and key[0] == "udp" else None
         mapping = self.mappings.setdefault(key, Mapping(target))
         if target != mapping.target:
             mapping.target = target
@@ -189,6 +200,10 @@ class Proxy:
         if sock is not None:
             mapping.release()
             mapping.held, mapping.served = sock, served
+            if serves and served is None:
+                mapping.opened = self.acceptor.open(sock, key, target)
+        elif mapping.opened is not None:
+            mapping.opened.target = target
         elif mapping.served is not None:
             mapping.served.retarget(target)
 
@@ -335,8 +350,20 @@ _VERBS: dict[str, Callable[[Proxy, list[list[str]], list[Socket]], str]] = {
 
 
 def covers_loopback(key: Key) -> bool:
-    """Whether 127.x on the host is meant: 127.0.0.0/8 or every address."""
-    return key[1] == "0.0.0.0" or key[1].startswith("127.")
+    """Whether loopback on the host is meant: 127.0.0.0/8, ::1, or every address of a family."""
+    return key[1] in ("0.0.0.0", "::", "::1") or key[1].startswith("127.")
+
+
+def _crosses(key: Key, target: Address) -> bool:
+    """Whether host address and target are of two families, which the firewall cannot translate."""
+    return (":" in key[1]) != (":" in target[0])
+
+
+def _is_served(key: Key, target: Address) -> bool:
+    """Whether the held socket itself is what clients talk to: only TCP on 127.x is redirected instead."""
+    if _crosses(key, target):
+        return True
+    return covers_loopback(key) and (key[0] == "udp" or ":" in key[1])
 
 
 def _key(words: list[str]) -> Key:
@@ -356,12 +383,12 @@ def _target(words: list[str]) -> Address:
 
 
 def _address(text: str) -> str:
-    for family in (AF_INET,):
+    for family in (AF_INET, AF_INET6):
         try:
             return inet_ntop(family, inet_pton(family, text))
         except (OSError, ValueError):
             continue
-    raise Refused(f"{text[:50]!a} is not an IPv4 address")
+    raise Refused(f"{text[:50]!a} is not an IP address")
 
 
 def _port(text: str) -> int:
@@ -377,7 +404,8 @@ def _name(key: Key) -> str:
 def _check_held(key: Key, sock: Socket) -> None:
     """A held socket must be bound to just that port, or somebody counted wrong."""
     kind = sock.getsockopt(SOL_SOCKET, SO_TYPE)
-    if sock.family != AF_INET or kind != _KINDS[key[0]] or sock.getsockname() != key[1:]:
+    family = AF_INET6 if ":" in key[1] else AF_INET
+    if sock.family != family or kind != _KINDS[key[0]] or sock.getsockname()[:2] != key[1:]:
         raise Refused(f"the socket sent for {_name(key)} is not bound to it")
 
 

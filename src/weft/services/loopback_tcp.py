@@ -12,6 +12,7 @@ from __future__ import annotations
 import posix
 from _socket import (
     AF_INET,
+    AF_INET6,
     IPPROTO_TCP,
     MSG_PEEK,
     SHUT_WR,
@@ -253,10 +254,39 @@ class Connection:
             self.owner.loop.again[self] = None
 
 
-class Acceptor:
-    """The one listener. It stops accepting while descriptors are short, instead of spinning on EMFILE."""
+class Opened:
+    """A held socket that clients dial themselves, and where it leads."""
 
-    __slots__ = ("connections", "find", "limit", "listener", "loop", "patience", "paused", "pauses", "pipes")
+    __slots__ = ("key", "owner", "sock", "target")
+
+    def __init__(self, owner: Acceptor, sock: Socket, key: Key, target: Address) -> None:
+        self.owner = owner
+        self.sock = sock
+        self.key = key
+        self.target = target
+
+    def close(self) -> None:
+        """Accept no more; whoever holds the socket closes it."""
+        self.owner.opened.pop(self.sock.fileno(), None)
+        self.owner.loop.forget(self.sock)
+
+
+class Acceptor:
+    """The listeners: one for what is redirected, and the held sockets that are dialled. They stop accepting
+    while descriptors are short, instead of spinning on EMFILE."""
+
+    __slots__ = (
+        "connections",
+        "find",
+        "limit",
+        "listener",
+        "loop",
+        "opened",
+        "patience",
+        "paused",
+        "pauses",
+        "pipes",
+    )
 
     def __init__(self, loop: Loop, listener: Socket, find: Find, fds: int) -> None:
         """``find`` maps (proto, address, port) to a mapping's key and its target; ``fds``: see ``allow``."""
@@ -267,24 +297,34 @@ class Acceptor:
         self.patience = Clock(loop, _PATIENCE)
         self.pauses = Clock(loop, _PAUSE)
         self.connections: set[Connection] = set()
+        self.opened: dict[int, Opened] = {}
         self.paused = False
         self.allow(fds)
         loop.watch(listener, EPOLLIN, self)
 
     def ready(self, fd: int, mask: int) -> None:
         """Accept a batch, until nobody waits or there is no room."""
+        opened = self.opened.get(fd)
+        listener = self.listener if opened is None else opened.sock
         for _ in range(_ACCEPTS):
             if len(self.connections) >= self.limit:
                 self._pause()
                 return
             try:
-                number, _peer = self.listener._accept()  # type: ignore[attr-defined]
+                number, _peer = listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:  # EMFILE, ENFILE, ENOBUFS, ENOMEM: the listener would stay readable
                 self._pause()
                 return
-            self._welcome(Socket(AF_INET, SOCK_STREAM, 0, number))
+            self._welcome(Socket(listener.family, SOCK_STREAM, 0, number), opened)
+
+    def open(self, sock: Socket, key: Key, target: Address) -> Opened:
+        """Accepts on a held socket too; what comes there leads to ``target``."""
+        sock.setblocking(False)
+        found = self.opened[sock.fileno()] = Opened(self, sock, key, target)
+        self.loop.watch(sock, 0 if self.paused else EPOLLIN, self)
+        return found
 
     def abort(self) -> None:
         """Whatever it was, the listener stays; later."""
@@ -294,7 +334,7 @@ class Acceptor:
         """The pause is over."""
         if self.paused:
             self.paused = False
-            self.loop.epoll.modify(self.listener.fileno(), EPOLLIN)
+            self._listen(EPOLLIN)
 
     def allow(self, fds: int) -> None:
         """How many descriptors all connections together may use; one connection always may exist."""
@@ -314,15 +354,19 @@ class Acceptor:
     def _pause(self) -> None:
         if not self.paused:
             self.paused = True
-            self.loop.epoll.modify(self.listener.fileno(), 0)
+            self._listen(0)
         self.pauses.start(self)
 
-    def _welcome(self, client: Socket) -> None:
+    def _listen(self, mask: int) -> None:
+        for fd in (self.listener.fileno(), *self.opened):
+            self.loop.epoll.modify(fd, mask)
+
+    def _welcome(self, client: Socket, opened: Opened | None) -> None:
         """Start the way to the target; a client without a mapping or a reachable target is reset."""
         target: Socket | None = None
         try:
             client.setblocking(False)
-            found = self.find("tcp", *_original(client))
+            found = self.find("tcp", *_original(client)) if opened is None else (opened.key, opened.target)
             if found is not None:
                 key, address = found
                 target = _connecting(client, address)
@@ -343,7 +387,8 @@ def _original(client: Socket) -> Address:
 
 def _connecting(client: Socket, address: Address) -> Socket:
     """A socket on its way to the target; OSError when refused at once."""
-    target = Socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    family = AF_INET6 if ":" in address[0] else AF_INET
+    target = Socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     for sock in (client, target):
         sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)

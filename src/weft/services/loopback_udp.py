@@ -8,7 +8,7 @@ conntrack's own times. The table is bounded; who has waited longest makes room, 
 
 from __future__ import annotations
 
-from _socket import AF_INET, CMSG_SPACE, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK
+from _socket import AF_INET, AF_INET6, CMSG_SPACE, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK
 from _socket import SocketType as Socket
 from _struct import pack
 from select import EPOLLIN
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     Address = tuple[str, int]
 
 _SOL_IP, _IP_PKTINFO = 0, 8
-_PKTINFO_ROOM = CMSG_SPACE(12)
+#: ipv6(7), RFC 3542
+_SOL_IPV6, _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 41, 49, 50
+_PKTINFO_ROOM = CMSG_SPACE(20)
 _BATCH = 64
 _LARGEST = 65536
 _ONE_SIDED, _TWO_SIDED = 30.0, 120.0
@@ -54,13 +56,15 @@ class Flow:
     __slots__ = ("ancillary", "answered", "client", "key", "owner", "sock")
 
     def __init__(self, owner: Served, client: Address, local: bytes) -> None:
-        """``local`` is the address that was dialled, 4 bytes; OSError when the target cannot be dialled."""
+        """``local`` is the address that was dialled, 4 or 16 bytes; OSError when the target cannot be
+        dialled."""
         self.owner = owner
         self.client = client
         self.key = client, local
         self.answered = False
-        self.ancillary = [(_SOL_IP, _IP_PKTINFO, pack("=i4s4s", 0, local, bytes(4)))]
-        self.sock = Socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        self.ancillary = [_source(local)]
+        family = AF_INET6 if ":" in owner.target[0] else AF_INET
+        self.sock = Socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         self.sock.connect(owner.target)
         owner.loop.watch(self.sock, EPOLLIN, self)
 
@@ -120,7 +124,10 @@ class Served:
         self.target = target
         self.flows: dict[tuple[Address, bytes], Flow] = {}
         sock.setblocking(False)
-        sock.setsockopt(_SOL_IP, _IP_PKTINFO, 1)
+        if sock.family == AF_INET6:
+            sock.setsockopt(_SOL_IPV6, _IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(_SOL_IP, _IP_PKTINFO, 1)
         self.loop.watch(sock, EPOLLIN, self)
 
     def ready(self, fd: int, mask: int) -> None:
@@ -171,9 +178,19 @@ class Served:
         return flow
 
 
+def _source(local: bytes) -> tuple[int, int, bytes]:
+    """What makes an answer leave from an address."""
+    if len(local) == 16:
+        return _SOL_IPV6, _IPV6_PKTINFO, pack("=16si", local, 0)
+    return _SOL_IP, _IP_PKTINFO, pack("=i4s4s", 0, local, bytes(4))
+
+
 def _dialled(ancillary: list[tuple[int, int, bytes]]) -> bytes | None:
-    """The address a datagram was sent to, of in_pktinfo's ifindex, spec_dst, addr."""
+    """The address a datagram was sent to: of in_pktinfo's ifindex, spec_dst, addr, or in6_pktinfo's addr,
+    ifindex."""
     for level, kind, data in ancillary:
+        if (level, kind) == (_SOL_IPV6, _IPV6_PKTINFO) and len(data) >= 16:
+            return data[:16]
         if (level, kind) == (_SOL_IP, _IP_PKTINFO) and len(data) >= 12:
             return data[8:12]
     return None

@@ -142,7 +142,7 @@ class Members(Networks):
 
     def add_publish(self, endpoint: Endpoint, publish: Publish) -> None:
         """Stores a published port. IntegrityError's Conflict is the caller's: ``port_holder`` asks first."""
-        where = (endpoint.container, endpoint.network, int(publish.covers_loopback))
+        where = (endpoint.container, endpoint.network, int(endpoint.is_proxied(publish)))
         self._db.execute(
             "INSERT INTO publish VALUES (?,?,?,?,?,?,?)",
             (publish.proto, publish.host_port, str(publish.host), publish.port, *where),
@@ -254,11 +254,13 @@ class Members(Networks):
         """The container whose published port clashes with this one, or ""."""
         row = self._one(
             "SELECT container FROM publish WHERE proto=? AND host_port=?"
-            " AND (host=? OR host='0.0.0.0' OR ?='0.0.0.0')",
+            " AND (host=? OR host=? OR (? AND (instr(host, ':') > 0)=?))",
             publish.proto,
             publish.host_port,
             str(publish.host),
-            str(publish.host),
+            "::" if publish.host.version == 6 else "0.0.0.0",
+            publish.every_address,
+            publish.host.version == 6,
         )
         return row[0] if row else ""
 

@@ -237,6 +237,12 @@ _FIELDS: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
     ex.Redir: {"reg_proto": _REG, "reg_proto_max": _REG, "flags": U32},
     ex.Fib: dict.fromkeys(("dreg", "result", "flags"), U32),
     ex.Ct: {"key": U32, "dreg": _REG, "sreg": _REG, "direction": maybe(U8)},
+    ex.Exthdr: {
+        **dict.fromkeys(("offset", "length", "op", "flags"), U32),
+        **{"type": U8, "dreg": _REG, "sreg": _REG},
+    },
+    ex.Rt: dict.fromkeys(("dreg", "key"), U32),
+    ex.Byteorder: dict.fromkeys(("sreg", "dreg", "op", "length", "size"), U32),
     ex.Counter: {"packets": U64, "bytes": U64},
     ex.Reject: {"type": U32, "code": maybe(U8)},
     ex.Limit: {"rate": U64, "unit": U64, "burst": U32, "type": U32, "flags": U32},

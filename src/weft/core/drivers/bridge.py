@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
-from weft.core.model.address import Address, Cidr
-from weft.core.model.names import mac_bytes
+from weft.core.model.network import link_local
 from weft.core.ops.address import AddressAdd, AddressLend
+from weft.core.ops.conntrack import ConntrackFlush
 from weft.core.ops.file import HostsAdd, HostsFile, OwnHosts
 from weft.core.ops.hop import RouteAdd
 from weft.core.ops.link import AddrGenNone, BridgeAdd, BridgeAdopt, LinkUp, VethAdd
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from weft.core.model.network import Endpoint, Network, Sandbox
+    from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
 
 #: Routing rules and prohibit routes of weft: `ip rule` shows them by this protocol number.
@@ -40,17 +41,16 @@ def isolation(network: Network) -> tuple[Op, ...]:
     from weft.core.ops.route import ProhibitAdd
     from weft.core.ops.rule import Rule, RuleAdd
 
-    subnet = network.pool4.subnet
-    own = Rule(OWN_PREFERENCE, network.bridge, MAIN, PROTOCOL, to=subnet)
+    found: list[Op] = [ProhibitAdd(p.subnet, TABLE, PROTOCOL) for p in network.pools]
+    own = Rule(OWN_PREFERENCE, network.bridge, MAIN, PROTOCOL)
+    found += [RuleAdd(own._replace(to=p.subnet, version=p.subnet.version)) for p in network.pools]
     apart = Rule(APART_PREFERENCE, network.bridge, TABLE, PROTOCOL, unmarked=PUBLISHED_MARK)
-    return ProhibitAdd(subnet, TABLE, PROTOCOL), RuleAdd(own), RuleAdd(apart)
-
-
-def link_local(mac: str) -> Cidr:
-    """The link-local address that a MAC gives (modified EUI-64, RFC 4291 appendix A)."""
-    raw = mac_bytes(mac)
-    low = bytes([raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]])
-    return Cidr(Address(6, 0xFE80 << 112 | int.from_bytes(low, "big")), 64)
+    found += [
+        RuleAdd(apart._replace(version=v))
+        for v in (4, 6)
+        if any(p.subnet.version == v for p in network.pools)
+    ]
+    return tuple(found)
 
 
 def _shut(ifname: str, ipv6: bool, netns: str = "") -> tuple[Sysctl, ...]:
@@ -254,10 +254,15 @@ def loopback_wants(endpoint: Endpoint) -> tuple[LoopbackAdd, ...]:
     """The ports that the loopback proxy holds for a container."""
     return tuple(
         [
-            LoopbackAdd(p.proto, str(p.host), p.host_port, str(endpoint.address), p.port)
+            LoopbackAdd(p.proto, str(p.host), p.host_port, str(endpoint.target_of(p)), p.port)
             for p in endpoint.publish
         ]
     )
+
+
+def flush_wants(publishes: Sequence[Publish]) -> list[Op]:
+    """With a port published or unpublished, connections from before are forgotten."""
+    return [ConntrackFlush(tuple([p.key for p in publishes]))] if publishes else []
 
 
 def proxy_wants(port: int) -> tuple[Op, ...]:

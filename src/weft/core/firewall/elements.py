@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from weft.core.model.network import link_local
 from weft.core.ops.nft import ElementAdd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from weft.core.model.address import Address
-    from weft.core.model.network import Endpoint, Network
+    from weft.core.model.network import Endpoint, Network, Pool
     from weft.core.model.publish import Publish
     from weft.core.ops.nft import Part
 
@@ -18,52 +19,113 @@ def _inet(name: str, key: tuple[Part, ...], comment: str, data: tuple[Part, ...]
     return ElementAdd("inet", TABLE, name, key, data, comment)
 
 
+def _address(address: Address) -> Part:
+    return f"ipv{address.version}_addr", str(address)
+
+
 def network_elements(network: Network) -> tuple[ElementAdd, ...]:
-    """What a network adds: its bridge, its gateway, its subnet (guarded, and masqueraded)."""
+    """What a network adds: its bridge and what that is to others, its gateways, its subnets."""
     bridge: Part = ("ifname", network.bridge)
-    pool = network.pool4
     said = f"{network.mark} {network.name}"
-    subnet: tuple[Part, ...] = (("ipv4_addr", str(pool.subnet)),)
-    return (
-        _inet("bridges", (bridge,), said),
-        _inet("same", (bridge, bridge), said),
-        _inet("own4", (bridge, ("ipv4_addr", str(pool.gateway))), said),
-        _inet("subnet4", subnet, said),
-        _inet("nat4", subnet, said),
-    )
+    found = [_inet("bridges", (bridge,), said), _inet("same", (bridge, bridge), said)]
+    flags = {
+        # An adopted bridge may be the host's own way to its LAN: its services stay reachable by it.
+        "shielded": not network.adopted,
+        "internal": network.internal,
+        "isolated": network.isolated,
+    }
+    found += [_inet(name, (bridge,), said) for name, wanted in flags.items() if wanted]
+    for pool in network.pools:
+        found += _pool_elements(network, pool, said)
+    if network.ipv6 and not network.adopted:
+        local: Part = ("ipv6_addr", str(link_local(network.mac).address))
+        found.append(_inet("own6", (bridge, local), said))
+    return tuple(found)
+
+
+def _pool_elements(network: Network, pool: Pool, said: str) -> list[ElementAdd]:
+    v, bridge = pool.subnet.version, ("ifname", network.bridge)
+    gateway, subnet = _address(pool.gateway), (f"ipv{v}_addr", str(pool.subnet))
+    found = [_inet(f"own{v}", (bridge, gateway), said), _inet(f"taken{v}", (bridge, gateway), said)]
+    if network.nat == "routed":
+        return [*found, _inet(f"routed{v}", (subnet,), said)]
+    found += [_inet(f"subnet{v}", (subnet,), said), _inet(f"nat{v}", (subnet,), said)]
+    shown = network.option(f"host_ipv{v}")
+    if shown:
+        found.append(_inet(f"snat{v}", (subnet,), said, ((f"ipv{v}_addr", shown),)))
+    return found
 
 
 def endpoint_elements(network: Network, endpoint: Endpoint) -> tuple[ElementAdd, ...]:
-    """What a container adds: its lease on the bridge, and its published ports."""
+    """What a container adds: its leases on the bridge, and its published ports.
+
+    ``taken4`` and ``taken6`` have an address once: even with a damaged database none is given out twice.
+    """
     said = f"{endpoint.mark} {endpoint.container}"
-    lease: tuple[Part, ...] = (
-        ("ifname", endpoint.host_ifname),
-        ("ether_addr", endpoint.hardware),
-        ("ipv4_addr", str(endpoint.address)),
-    )
-    ports: list[ElementAdd] = []
+    bridge: Part = ("ifname", network.bridge)
+    found: list[ElementAdd] = []
+    for cidr in endpoint.addresses:
+        found += _lease(endpoint, cidr.address, said)
+        found.append(_inet(f"taken{cidr.address.version}", (bridge, _address(cidr.address)), said))
+    if endpoint.address_of(6) is not None:
+        found += _lease(endpoint, link_local(endpoint.hardware).address, said)
     for publish in endpoint.publish:
-        ports += publish_elements(publish, endpoint.address, said)
-    return (ElementAdd("bridge", TABLE, "lease4", lease, (), said), *ports)
+        found += publish_elements(network, endpoint, publish)
+    return (*found, *open_elements(network, endpoint))
 
 
-def publish_elements(publish: Publish, address: Address, comment: str) -> list[ElementAdd]:
-    """One published port: a map element where the LAN may come, a set element where 127.x may."""
+def _lease(endpoint: Endpoint, address: Address, said: str) -> list[ElementAdd]:
+    port: tuple[Part, ...] = (("ifname", endpoint.host_ifname), ("ether_addr", endpoint.hardware))
+    lease = ElementAdd("bridge", TABLE, f"lease{address.version}", (*port, _address(address)), (), said)
+    if address.version == 4:
+        return [lease]
+    target: Part = ("integer", f"{address.value:#034x}")
+    return [lease, ElementAdd("bridge", TABLE, "target6", (*port, target), (), said)]
+
+
+def publish_elements(network: Network, endpoint: Endpoint, publish: Publish) -> list[ElementAdd]:
+    """One published port: a map element where the LAN may come, a set element where loopback may.
+
+    Where host and container have no family in common the proxy serves it, and there is no element.
+    """
+    v = publish.host.version
+    address = endpoint.address_of(v)
+    if address is None:
+        return []
+    said = f"{endpoint.mark} {endpoint.container}"
     proto: Part = ("inet_proto", publish.proto)
-    host: Part = ("ipv4_addr", str(publish.host))
+    host = _address(publish.host)
     port: Part = ("inet_service", str(publish.host_port))
-    target: tuple[Part, ...] = (("ipv4_addr", str(address)), ("inet_service", str(publish.port)))
+    inner: Part = ("inet_service", str(publish.port))
+    target: tuple[Part, ...] = (_address(address), inner)
     found = []
     if publish.every_address:
-        found.append(_inet("publish4_any", (proto, port), comment, target))
+        found.append(_inet(f"publish{v}_any", (proto, port), said, target))
     elif not publish.host.loopback:
-        found.append(_inet("publish4", (proto, host, port), comment, target))
-    # UDP on 127.x needs no redirect: the proxy's held socket is the one that is dialled.
-    if publish.proto == "tcp" and publish.every_address:
-        found.append(_inet("loopback4_any", (port,), comment))
-    elif publish.proto == "tcp" and publish.host.loopback:
-        found.append(_inet("loopback4", (host, port), comment))
+        found.append(_inet(f"publish{v}", (proto, host, port), said, target))
+    # UDP and ::1 need no redirect: the proxy's held socket is the one that is dialled.
+    if publish.proto == "tcp" and v == 4 and publish.every_address:
+        found.append(_inet("loopback4_any", (port,), said))
+    elif publish.proto == "tcp" and v == 4 and publish.host.loopback:
+        found.append(_inet("loopback4", (host, port), said))
     return found
+
+
+def open_elements(network: Network, endpoint: Endpoint) -> list[ElementAdd]:
+    """The container ports of a routed network that others reach by the container's own address."""
+    if network.nat != "routed":
+        return []
+    said = f"{endpoint.mark} {endpoint.container}"
+    ports = {(p.proto, p.port) for p in endpoint.publish if not p.host.loopback}
+    return [
+        _inet(
+            f"open{c.address.version}",
+            (_address(c.address), ("inet_proto", proto), ("inet_service", str(port))),
+            said,
+        )
+        for c in endpoint.addresses
+        for proto, port in sorted(ports)
+    ]
 
 
 def proxy_element(port: int) -> ElementAdd:

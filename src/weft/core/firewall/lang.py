@@ -15,8 +15,22 @@ from weft.core.wire import nfnetlink as nf
 from weft.core.wire import nft_expr as ex
 from weft.core.wire.nft_data import Verdict
 
-_IPV4 = bytes([2])
-_ETHERTYPE = {"ip": b"\x08\x00", "arp": b"\x08\x06"}
+_IPV4, _IPV6 = bytes([2]), bytes([10])
+_ETHERTYPE = {"ip": b"\x08\x00", "arp": b"\x08\x06", "ip6": b"\x86\xdd"}
+#: Where source and destination stand in the IP header, and how long they are.
+_SIDES = {"ip": {"saddr": (12, 4), "daddr": (16, 4)}, "ip6": {"saddr": (8, 16), "daddr": (24, 16)}}
+#: Types of ICMPv6 by nft's names (RFC 4443, RFC 4861).
+_ICMPV6 = {
+    "destination-unreachable": 1,
+    "packet-too-big": 2,
+    "time-exceeded": 3,
+    "parameter-problem": 4,
+    "echo-request": 128,
+    "echo-reply": 129,
+    "nd-neighbor-solicit": 135,
+    "nd-neighbor-advert": 136,
+}
+_FRAGMENT = 44
 
 
 class Statement(Record):
@@ -52,9 +66,17 @@ def _differs(data: bytes) -> ex.Cmp:
     return ex.Cmp(ex.NFT_CMP_NEQ, 1, data)
 
 
-def ipv4() -> tuple[ex.Expr, ...]:
-    """What nft puts before an ``ip`` match in an inet table."""
-    return ex.Meta(ex.NFT_META_NFPROTO, dreg=1), _same(_IPV4)
+def _is(family: str) -> tuple[ex.Expr, ...]:
+    """What nft puts before an ``ip`` or ``ip6`` match in an inet table."""
+    return ex.Meta(ex.NFT_META_NFPROTO, dreg=1), _same(_IPV4 if family == "ip" else _IPV6)
+
+
+def _ip(family: str, side: str, register: int = 1) -> ex.Payload:
+    return _header(*_SIDES[family][side], register)
+
+
+def _protocol(name: str) -> tuple[ex.Expr, ...]:
+    return ex.Meta(ex.NFT_META_L4PROTO, dreg=1), _same(bytes([PROTOCOLS[name]]))
 
 
 def _header(offset: int, length: int, register: int = 1) -> ex.Payload:
@@ -86,29 +108,32 @@ def device(direction: str, name: str, outside: bool = False) -> Statement:
     return Statement(text, (ex.Meta(key, dreg=1), _lookup(name, outside)))
 
 
-def device_pair(name: str) -> Statement:
-    """``iifname . oifname @SET``."""
+def device_pair(name: str, outside: bool = False) -> Statement:
+    """``iifname . oifname @SET`` or ``iifname . oifname != @SET``."""
     load = ex.Meta(ex.NFT_META_IIFNAME, dreg=1), ex.Meta(ex.NFT_META_OIFNAME, dreg=2)
-    return Statement(f"iifname . oifname @{name}", (*load, _lookup(name)))
+    text = f"iifname . oifname {'!= ' if outside else ''}@{name}"
+    return Statement(text, (*load, _lookup(name, outside)))
 
 
-def ip_in(side: str, name: str) -> Statement:
-    """``ip saddr @SET`` or ``ip daddr @SET``."""
-    load = _header(12 if side == "saddr" else 16, 4)
-    return Statement(f"ip {side} @{name}", (*ipv4(), load, _lookup(name)))
+def ip_in(side: str, name: str, family: str = "ip") -> Statement:
+    """``ip saddr @SET``, ``ip daddr @SET``, or the same of ``ip6``."""
+    return Statement(f"{family} {side} @{name}", (*_is(family), _ip(family, side), _lookup(name)))
 
 
 def ip_to(subnet: Subnet) -> Statement:
-    """``ip daddr SUBNET`` for prefix lengths of whole bytes, which nft compares without a mask."""
+    """``ip daddr SUBNET`` for prefix lengths of whole bytes, which nft compares without a mask; or of one
+    IPv6 address."""
+    family = "ip" if subnet.version == 4 else "ip6"
     length = subnet.prefix // 8
-    match = _header(16, length), _same(subnet.first.packed[:length])
-    return Statement(f"ip daddr {subnet}", (*ipv4(), *match))
+    match = _header(_SIDES[family]["daddr"][0], length), _same(subnet.first.packed[:length])
+    shown = subnet.first if subnet.prefix == subnet.bits else subnet
+    return Statement(f"{family} daddr {shown}", (*_is(family), *match))
 
 
-def own_address(name: str) -> Statement:
+def own_address(name: str, family: str = "ip") -> Statement:
     """``iifname . ip daddr @SET``: the packet is for the address that this bridge itself has."""
-    load = ex.Meta(ex.NFT_META_IIFNAME, dreg=1), _header(16, 4, 2)
-    return Statement(f"iifname . ip daddr @{name}", (*ipv4(), *load, _lookup(name)))
+    load = ex.Meta(ex.NFT_META_IIFNAME, dreg=1), _ip(family, "daddr", 2)
+    return Statement(f"iifname . {family} daddr @{name}", (*_is(family), *load, _lookup(name)))
 
 
 def ip_protocol(name: str) -> Statement:
@@ -116,10 +141,67 @@ def ip_protocol(name: str) -> Statement:
     return Statement(f"ip protocol {name}", (_header(9, 1), _same(bytes([PROTOCOLS[name]]))))
 
 
+def l4proto(name: str) -> Statement:
+    """``meta l4proto NAME``: the transport protocol, behind whatever extension headers."""
+    return Statement(f"meta l4proto {name}", _protocol(name))
+
+
+def nexthdr(name: str) -> Statement:
+    """``ip6 nexthdr NAME`` in a rule that made sure of IPv6: the header that comes first."""
+    return Statement(f"ip6 nexthdr {name}", (_header(6, 1), _same(bytes([PROTOCOLS[name]]))))
+
+
+def icmpv6(name: str, inet: bool = False) -> Statement:
+    """``icmpv6 type NAME``; ``inet``: in a rule of that family where nothing else made sure of the
+    protocol."""
+    known = (*_is("ip6"), *_protocol("ipv6-icmp")) if inet else ()
+    load = ex.Payload(ex.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, 1)
+    return Statement(f"icmpv6 type {name}", (*known, load, _same(bytes([_ICMPV6[name]]))))
+
+
+def later_fragment() -> Statement:
+    """``frag frag-off != 0``: not the first, which holds the transport header."""
+    load = ex.Exthdr(_FRAGMENT, 2, 2, dreg=1)
+    cut = ex.Bitwise(1, 1, 2, b"\xff\xf8", bytes(2))
+    return Statement("frag frag-off != 0", (load, cut, _differs(bytes(2))))
+
+
+def open_port(name: str, family: str) -> Statement:
+    """``ip daddr . meta l4proto . th dport @SET``."""
+    wide = family == "ip6"
+    load = (
+        _ip(family, "daddr"),
+        ex.Meta(ex.NFT_META_L4PROTO, dreg=2 if wide else 9),
+        _dport(13 if wide else 10),
+    )
+    text = f"{family} daddr . meta l4proto . th dport @{name}"
+    return Statement(text, (*_is(family), *load, _lookup(name)))
+
+
+def clamp_mss() -> Statement:
+    """``tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu``: nobody offers more than the
+    way holds."""
+    flags = ex.Payload(ex.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1, 1)
+    match = flags, ex.Bitwise(1, 1, 1, b"\x06", b"\0"), _same(b"\x02")
+    route = ex.Rt(1, ex.NFT_RT_TCPMSS), ex.Byteorder(1, 1, ex.NFT_BYTEORDER_HTON, 2, 2)
+    write = ex.Exthdr(2, 2, 2, ex.NFT_EXTHDR_OP_TCPOPT, sreg=1)
+    text = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
+    return Statement(text, (*_protocol("tcp"), *match, *route, write))
+
+
+def snat_by(name: str, family: str) -> Statement:
+    """``snat ip to ip saddr map @MAP``: the address that the host shows for a network."""
+    number = nf.NFPROTO_IPV4 if family == "ip" else nf.NFPROTO_IPV6
+    find = ex.Lookup(name, 1, dreg=1)
+    nat = ex.Nat(ex.NFT_NAT_SNAT, number, 1)
+    text = f"snat {family} to {family} saddr map @{name}"
+    return Statement(text, (*_is(family), _ip(family, "saddr"), find, nat))
+
+
 def dport(proto: str, port: int) -> Statement:
     """``tcp dport N`` or ``udp dport N``."""
-    proto_is = ex.Meta(ex.NFT_META_L4PROTO, dreg=1), _same(bytes([PROTOCOLS[proto]]))
-    return Statement(f"{proto} dport {port}", (*proto_is, _dport(1), _same(port.to_bytes(2, "big"))))
+    match = _dport(1), _same(port.to_bytes(2, "big"))
+    return Statement(f"{proto} dport {port}", (*_protocol(proto), *match))
 
 
 def no_reverse_path() -> Statement:
@@ -158,32 +240,33 @@ def set_mark(bit: int) -> Statement:
     return Statement(f"meta mark set meta mark | {bit:#010x}", (load, change, store))
 
 
-def dnat_by(name: str, with_address: bool) -> Statement:
+def dnat_by(name: str, with_address: bool, family: str = "ip") -> Statement:
     """``dnat ip to ... map @MAP``: protocol, address where asked, and port give address and port."""
     proto = ex.Meta(ex.NFT_META_L4PROTO, dreg=1)
     key: tuple[ex.Expr, ...] = (proto, _dport(9))
     text = "meta l4proto . th dport"
+    wide = family == "ip6"
     if with_address:
-        key = *ipv4(), proto, _header(16, 4, 9), _dport(10)
-        text = "meta l4proto . ip daddr . th dport"
+        key = *_is(family), proto, _ip(family, "daddr", 9), _dport(13 if wide else 10)
+        text = f"meta l4proto . {family} daddr . th dport"
     find = ex.Lookup(name, 1, dreg=1)
-    nat = ex.Nat(ex.NFT_NAT_DNAT, nf.NFPROTO_IPV4, 1, reg_proto=9)
-    return Statement(f"dnat ip to {text} map @{name}", (*key, find, nat))
+    number = nf.NFPROTO_IPV6 if wide else nf.NFPROTO_IPV4
+    nat = ex.Nat(ex.NFT_NAT_DNAT, number, 1, reg_proto=2 if wide else 9)
+    return Statement(f"dnat {family} to {text} map @{name}", (*key, find, nat))
 
 
 def redirect_by(name: str, with_address: bool, to: str) -> Statement:
     """``... @SET redirect to meta l4proto map @MAP``: TCP to the loopback proxy."""
-    tcp = ex.Meta(ex.NFT_META_L4PROTO, dreg=1), _same(bytes([PROTOCOLS["tcp"]]))
     key: tuple[ex.Expr, ...] = (_dport(1),)
     text = "tcp dport"
     if with_address:
-        key = *ipv4(), _header(16, 4), _dport(9)
+        key = *_is("ip"), _ip("ip", "daddr"), _dport(9)
         text = "ip daddr . tcp dport"
     port = ex.Meta(ex.NFT_META_L4PROTO, dreg=1), ex.Lookup(to, 1, dreg=1)
     # NF_NAT_RANGE_PROTO_SPECIFIED, as nft sets it when a port is given
     redirect = ex.Redir(1, flags=2)
     words = f"meta l4proto tcp {text} @{name} redirect to meta l4proto map @{to}"
-    return Statement(words, (*tcp, *key, _lookup(name), *port, redirect))
+    return Statement(words, (*_protocol("tcp"), *key, _lookup(name), *port, redirect))
 
 
 def not_in_group(group: int, mask: int) -> Statement:
@@ -200,12 +283,20 @@ def ether_type(name: str) -> Statement:
 
 
 def leased(kind: str, name: str) -> Statement:
-    """``iifname . MAC . IP @SET``: kind ``ip`` (frame's MAC, IP source), ``arp`` (ARP's own two), or
-    ``arp-frame`` (frame's MAC, ARP's sender address)."""
-    texts = {"ip": "ether saddr . ip saddr", "arp": "arp saddr ether . arp saddr ip"}
-    texts["arp-frame"] = "ether saddr . arp saddr ip"
+    """``iifname . MAC . IP @SET``: kind ``ip`` or ``ip6`` (frame's MAC, packet's source), ``arp`` (ARP's own
+    two), ``arp-frame`` (frame's MAC, ARP's sender address), or ``target`` (frame's MAC, and the address that
+    a neighbour advertisement is about)."""
+    texts = {
+        "ip": "ether saddr . ip saddr",
+        "ip6": "ether saddr . ip6 saddr",
+        "arp": "arp saddr ether . arp saddr ip",
+        "arp-frame": "ether saddr . arp saddr ip",
+        "target": "ether saddr . @th,64,128",
+    }
     hardware = _header(8, 6, 2) if kind == "arp" else _link(6, 6, 2)
-    sender = _header(12 if kind == "ip" else 14, 4, 14)
+    senders = {"ip": _header(12, 4, 14), "ip6": _ip("ip6", "saddr", 14)}
+    senders["target"] = ex.Payload(ex.NFT_PAYLOAD_TRANSPORT_HEADER, 8, 16, 14)
+    sender = senders.get(kind, _header(14, 4, 14))
     load = ex.Meta(ex.NFT_META_IIFNAME, dreg=1), hardware, sender
     return Statement(f"iifname . {texts[kind]} @{name}", (*load, _lookup(name)))
 

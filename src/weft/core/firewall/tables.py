@@ -1,8 +1,8 @@
 """weft's two firewall tables: built once with the first network, gone with the last.
 
 No rule names a network, a container or a port: those are elements of the sets and maps here. The
-shape and what it was tried against: docs/decisions/0004-firewall.md. The model carries IPv6; its sets
-and rules come with IPv6 networks, and until then the bridge guard lets no IPv6 frame in.
+shape and what it was tried against: docs/decisions/0004-firewall.md; what each set and chain is for:
+docs/reference/firewall.md.
 """
 
 from __future__ import annotations
@@ -20,25 +20,41 @@ from weft.core.wire import nfnetlink as nf
 PUBLISHED_MARK = 0x01000000
 GROUP_MASK = 0xFFFF0000
 _LOOPBACK = Subnet(4, 127 << 24, 8)
+_LOOPBACK6 = Subnet(6, 1, 128)
 _METADATA = Subnet(4, (169 << 24) + (254 << 16), 16)
+#: The metadata service of a cloud by IPv6: fd00:ec2::254.
+_METADATA6 = Subnet(6, 0xFD000EC2 << 96 | 0x254, 128)
+#: What nft 1.0.6 writes for ``typeof iifname . ether saddr . @th,64,128``, by which it lists the set.
+_TYPEOF_TARGET = bytes.fromhex(
+    "000400000000035600040d000000014e000e0004090000000106000406000000011400040700000001"
+    "0c0004110000000104020000000226000407000000011e0004000000000104000000000204030000000304400000"
+    "00040480000000"
+)
 
 _HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 
 
 class SetSpec(Record):
-    """A set, or a map when it has data types. Types are nft's names, several make a concatenation."""
+    """A set, or a map when it has data types. Types are nft's names, several make a concatenation.
+
+    ``typeof`` is how nft must be told of a key for which it has no type, ``userdata`` what it notes down
+    then.
+    """
 
     name: str
     key: tuple[str, ...]
     data: tuple[str, ...] = ()
     interval: bool = False
+    typeof: str = ""
+    userdata: bytes | None = None
 
     @property
     def text(self) -> str:
         """As nft reads it."""
         types = " . ".join(self.key) + (f" : {' . '.join(self.data)}" if self.data else "")
+        types = f"typeof {self.typeof}" if self.typeof else f"type {types}"
         flags = "flags interval; " if self.interval else ""
-        return f"\t{'map' if self.data else 'set'} {self.name} {{ type {types}; {flags}}}\n"
+        return f"\t{'map' if self.data else 'set'} {self.name} {{ {types}; {flags}}}\n"
 
     def wire(self, family: str, number: int) -> nf.Set:
         """As NFT_MSG_NEWSET takes it. ``number`` is its id within the batch."""
@@ -55,6 +71,7 @@ class SetSpec(Record):
             data_type=data_type,
             data_len=data_len,
             set_id=number,
+            userdata=self.userdata,
         )
 
 
@@ -88,16 +105,45 @@ class ChainSpec(Record):
         )
 
 
-_BRIDGE_SETS = (SetSpec("lease4", ("ifname", "ether_addr", "ipv4_addr")),)
+_PORT = ("ifname", "ether_addr")
+_BRIDGE_SETS = (
+    SetSpec("lease4", (*_PORT, "ipv4_addr")),
+    SetSpec("lease6", (*_PORT, "ipv6_addr")),
+    SetSpec("target6", (*_PORT, "integer"), (), False, "iifname . ether saddr . @th,64,128", _TYPEOF_TARGET),
+)
+
+
+def _both(
+    name: str, before: tuple[str, ...], after: tuple[str, ...] = (), interval: bool = False
+) -> tuple[SetSpec, ...]:
+    """A set for each family, with its address between other parts of the key."""
+    return tuple([SetSpec(f"{name}{v}", (*before, f"ipv{v}_addr", *after), (), interval) for v in (4, 6)])
+
+
+def _maps(version: int) -> tuple[SetSpec, ...]:
+    address = f"ipv{version}_addr"
+    target = (address, "inet_service")
+    return (
+        SetSpec(f"snat{version}", (address,), (address,), interval=True),
+        SetSpec(f"publish{version}", ("inet_proto", address, "inet_service"), target),
+        SetSpec(f"publish{version}_any", ("inet_proto", "inet_service"), target),
+    )
+
 
 _INET_SETS = (
     SetSpec("bridges", ("ifname",)),
     SetSpec("same", ("ifname", "ifname")),
-    SetSpec("own4", ("ifname", "ipv4_addr")),
-    SetSpec("subnet4", ("ipv4_addr",), interval=True),
-    SetSpec("nat4", ("ipv4_addr",), interval=True),
-    SetSpec("publish4", ("inet_proto", "ipv4_addr", "inet_service"), ("ipv4_addr", "inet_service")),
-    SetSpec("publish4_any", ("inet_proto", "inet_service"), ("ipv4_addr", "inet_service")),
+    SetSpec("shielded", ("ifname",)),
+    SetSpec("internal", ("ifname",)),
+    SetSpec("isolated", ("ifname",)),
+    *_both("own", ("ifname",)),
+    *_both("taken", ("ifname",)),
+    *_both("subnet", (), interval=True),
+    *_both("nat", (), interval=True),
+    *_both("routed", (), interval=True),
+    *_both("open", (), ("inet_proto", "inet_service")),
+    *_maps(4),
+    *_maps(6),
     SetSpec("loopback4", ("ipv4_addr", "inet_service")),
     SetSpec("loopback4_any", ("inet_service",)),
     SetSpec("proxy", ("inet_proto",), ("inet_service",)),
@@ -106,6 +152,7 @@ _INET_SETS = (
 
 def bridge_chains() -> tuple[ChainSpec, ...]:
     """An allow-list: a deny-list is beaten by VLAN tags and extension headers."""
+    six = lang.ether_type("ip6")
     guard = (
         rule(lang.not_in_group(PORT_GROUP, GROUP_MASK), lang.accept(), comment="not a weft port"),
         rule(
@@ -121,22 +168,48 @@ def bridge_chains() -> tuple[ChainSpec, ...]:
             lang.accept(),
             comment="IPv4: its own MAC and address",
         ),
-        rule(lang.drop(), comment="spoofed, tagged, or not IPv4"),
+        rule(six, lang.leased("ip6", "lease6"), lang.jump("six"), comment="IPv6: its own MAC and address"),
+        rule(lang.drop(), comment="spoofed, tagged, or neither ARP nor IP"),
     )
-    return (ChainSpec("guard", guard, "filter", "prerouting", -300),)
+    return _six(), ChainSpec("guard", guard, "filter", "prerouting", -300)
+
+
+def _six() -> ChainSpec:
+    """What an IPv6 packet with an honest source may be. Router advertisements, redirects, MLD and extension
+    headers but the fragment's are not on the list; of a fragmented packet the first part is looked at."""
+    six = lang.ether_type("ip6")
+    icmp = (six, lang.nexthdr("ipv6-icmp"))
+    part = (six, lang.nexthdr("ipv6-frag"))
+    plain = "destination-unreachable packet-too-big time-exceeded parameter-problem echo-request echo-reply"
+    return ChainSpec(
+        "six",
+        (
+            *[rule(six, lang.nexthdr(name), lang.accept()) for name in ("tcp", "udp")],
+            *[rule(*icmp, lang.icmpv6(name), lang.accept()) for name in plain.split()],
+            rule(*icmp, lang.icmpv6("nd-neighbor-solicit"), lang.accept()),
+            rule(*icmp, lang.icmpv6("nd-neighbor-advert"), lang.leased("target", "target6"), lang.accept()),
+            rule(*part, lang.later_fragment(), lang.accept()),
+            *[rule(*part, lang.l4proto(name), lang.accept()) for name in ("tcp", "udp")],
+            *[
+                rule(*part, lang.l4proto("ipv6-icmp"), lang.icmpv6(name), lang.accept())
+                for name in ("echo-request", "echo-reply")
+            ],
+        ),
+    )
 
 
 def _guard() -> ChainSpec:
-    bridges = lang.device("iif", "bridges")
+    bridges, outside = lang.device("iif", "bridges"), lang.device("iif", "bridges", outside=True)
+    straight = [
+        rule(
+            outside, lang.ip_in("daddr", name, family), lang.drop(), comment="a neighbour routing straight in"
+        )
+        for name, family in (("subnet4", "ip"), ("subnet6", "ip6"))
+    ]
     rules = (
         rule(lang.lo(), lang.accept()),
         rule(lang.ip_to(_LOOPBACK), lang.drop(), comment="loopback from outside"),
-        rule(
-            lang.device("iif", "bridges", outside=True),
-            lang.ip_in("daddr", "subnet4"),
-            lang.drop(),
-            comment="a neighbour routing straight in",
-        ),
+        *straight,
         rule(bridges, lang.no_reverse_path(), lang.drop(), comment="source of another network"),
     )
     return ChainSpec("guard", rules, "filter", "prerouting", -300)
@@ -144,64 +217,110 @@ def _guard() -> ChainSpec:
 
 def _nat() -> tuple[ChainSpec, ...]:
     bridges = lang.device("iif", "bridges")
-    away = lang.device("oif", "bridges", outside=True)
-    publish = (rule(lang.dnat_by("publish4", True)), rule(lang.dnat_by("publish4_any", False)))
+    publish = (
+        rule(lang.dnat_by("publish4", True)),
+        rule(lang.dnat_by("publish4_any", False)),
+        rule(lang.dnat_by("publish6", True, "ip6")),
+        rule(lang.dnat_by("publish6_any", False, "ip6")),
+    )
     loopback = (
         rule(lang.redirect_by("loopback4", True, "proxy")),
         rule(lang.redirect_by("loopback4_any", False, "proxy")),
     )
     local = rule(lang.to_local(), lang.jump("publish"))
-    output = (rule(lang.ip_to(_LOOPBACK), lang.jump("loopback", back=False)), local)
-    mark = rule(bridges, lang.ct_dnat(), lang.set_mark(PUBLISHED_MARK))
-    hairpin = rule(lang.ct_dnat(), lang.device_pair("same"), lang.masquerade(), comment="hairpin, sibling")
-    # With bridge-nf-call-iptables the DNATed frame is bridged, and then it has no input interface.
-    bridged = rule(
-        lang.ct_dnat(),
-        lang.device("iif", "bridges", outside=True),
-        lang.ip_in("saddr", "nat4"),
-        lang.device("oif", "bridges"),
-        lang.masquerade(),
-        comment="hairpin, sibling, bridged",
+    output = (
+        rule(lang.ip_to(_LOOPBACK), lang.jump("loopback", back=False)),
+        rule(lang.ip_to(_LOOPBACK6), lang.accept(), comment="the proxy's held sockets serve it"),
+        local,
     )
-    out = rule(lang.ip_in("saddr", "nat4"), away, lang.masquerade())
+    mark = rule(bridges, lang.ct_dnat(), lang.set_mark(PUBLISHED_MARK))
     return (
         ChainSpec("publish", publish),
         ChainSpec("loopback", loopback),
         ChainSpec("prerouting", (local,), "nat", "prerouting", -100),
         ChainSpec("published", (mark,), "filter", "prerouting", -99),
         ChainSpec("output", output, "nat", "output", -100),
-        ChainSpec("postrouting", (hairpin, bridged, out), "nat", "postrouting", 100),
+        ChainSpec("postrouting", _postrouting(), "nat", "postrouting", 100),
     )
+
+
+def _postrouting() -> tuple[Rule, ...]:
+    away, outside = lang.device("oif", "bridges", outside=True), lang.device("iif", "bridges", outside=True)
+    families = (("4", "ip"), ("6", "ip6"))
+    hairpin = rule(lang.ct_dnat(), lang.device_pair("same"), lang.masquerade(), comment="hairpin, sibling")
+    # With bridge-nf-call-iptables the DNATed frame is bridged, and then it has no input interface.
+    bridged = [
+        rule(
+            lang.ct_dnat(),
+            outside,
+            lang.ip_in("saddr", f"nat{v}", family),
+            lang.device("oif", "bridges"),
+            lang.masquerade(),
+            comment="hairpin, sibling, bridged",
+        )
+        for v, family in families
+    ]
+    shown = [rule(away, lang.snat_by(f"snat{v}", family)) for v, family in families]
+    out = [rule(lang.ip_in("saddr", f"nat{v}", family), away, lang.masquerade()) for v, family in families]
+    return (hairpin, *bridged, *shown, *out)
 
 
 def _filter() -> tuple[ChainSpec, ...]:
-    known, dnat = rule(lang.ct_known(), lang.accept()), rule(lang.ct_dnat(), lang.accept())
-    same = rule(lang.device_pair("same"), lang.accept(), comment="bridge-nf-call-iptables")
-    leaving = (
-        dnat,
-        same,
-        rule(lang.device("oif", "bridges"), lang.drop(), comment="other networks"),
-        rule(lang.ip_to(_METADATA), lang.drop(), comment="link-local, cloud metadata"),
-    )
-    entering = (known, dnat, same, rule(lang.drop(), comment="not published"))
-    own = lang.own_address("own4")
-    host = (
-        known,
-        rule(own, lang.ip_protocol("icmp"), lang.accept()),
-        rule(own, lang.dport("udp", 53), lang.accept()),
-        rule(own, lang.dport("tcp", 53), lang.accept()),
-        rule(lang.drop(), comment="the host's own services"),
-    )
     forward = (
         rule(lang.device("iif", "bridges"), lang.jump("leaving")),
         rule(lang.device("oif", "bridges"), lang.jump("entering")),
     )
     return (
-        ChainSpec("leaving", leaving),
-        ChainSpec("entering", entering),
+        ChainSpec("leaving", _leaving()),
+        ChainSpec("entering", _entering()),
         ChainSpec("forward", forward, "filter", "forward", 0),
-        ChainSpec("host", host),
-        ChainSpec("input", (rule(lang.device("iif", "bridges"), lang.jump("host")),), "filter", "input", 0),
+        ChainSpec("host", _host()),
+        ChainSpec("input", (rule(lang.device("iif", "shielded"), lang.jump("host")),), "filter", "input", 0),
+    )
+
+
+def _leaving() -> tuple[Rule, ...]:
+    inside, outside = lang.device_pair("same"), lang.device_pair("same", outside=True)
+    isolated = lang.device("iif", "isolated"), lang.device("oif", "isolated")
+    return (
+        rule(lang.clamp_mss()),
+        rule(lang.device("iif", "internal"), outside, lang.drop(), comment="out of an internal network"),
+        rule(lang.ct_dnat(), lang.accept()),
+        rule(*isolated, lang.drop(), comment="members that cannot talk to each other"),
+        rule(inside, lang.accept(), comment="bridge-nf-call-iptables"),
+        rule(lang.device("oif", "bridges"), lang.drop(), comment="other networks"),
+        rule(lang.ip_to(_METADATA), lang.drop(), comment="link-local, cloud metadata"),
+        rule(lang.ip_to(_METADATA6), lang.drop(), comment="cloud metadata"),
+    )
+
+
+def _entering() -> tuple[Rule, ...]:
+    inside, outside = lang.device_pair("same"), lang.device_pair("same", outside=True)
+    routed = lang.ip_in("daddr", "routed4"), lang.ip_in("daddr", "routed6", "ip6")
+    return (
+        rule(lang.clamp_mss()),
+        rule(lang.device("oif", "internal"), outside, lang.drop(), comment="into an internal network"),
+        rule(lang.ct_known(), lang.accept()),
+        rule(lang.ct_dnat(), lang.accept()),
+        rule(inside, lang.accept(), comment="bridge-nf-call-iptables"),
+        rule(routed[0], lang.ip_protocol("icmp"), lang.accept(), comment="routed"),
+        rule(routed[1], lang.l4proto("ipv6-icmp"), lang.accept(), comment="routed"),
+        rule(lang.open_port("open4", "ip"), lang.accept(), comment="routed and published"),
+        rule(lang.open_port("open6", "ip6"), lang.accept(), comment="routed and published"),
+        rule(lang.drop(), comment="not published"),
+    )
+
+
+def _host() -> tuple[Rule, ...]:
+    own, own6 = lang.own_address("own4"), lang.own_address("own6", "ip6")
+    return (
+        rule(lang.ct_known(), lang.accept()),
+        rule(own, lang.ip_protocol("icmp"), lang.accept()),
+        rule(own6, lang.l4proto("ipv6-icmp"), lang.accept()),
+        rule(lang.icmpv6("nd-neighbor-solicit", inet=True), lang.accept()),
+        rule(lang.device("iif", "internal"), lang.drop(), comment="no DNS for internal networks"),
+        *[rule(o, lang.dport(p, 53), lang.accept()) for o in (own, own6) for p in ("udp", "tcp")],
+        rule(lang.drop(), comment="the host's own services"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.core.model.address import Address, Cidr, Subnet
-from weft.core.model.names import bridge_name, host_ifname, mac_of, mark, object_id
+from weft.core.model.names import bridge_name, host_ifname, mac_bytes, mac_of, mark, object_id
 from weft.core.model.publish import Publish
 from weft.core.record import Record
 
@@ -111,6 +111,13 @@ class Hop(Record):
     via: Address | None = None
 
 
+def link_local(mac: str) -> Cidr:
+    """The link-local address that a MAC gives (modified EUI-64, RFC 4291 appendix A)."""
+    raw = mac_bytes(mac)
+    low = bytes([raw[0] ^ 2, *raw[1:3], 0xFF, 0xFE, *raw[3:]])
+    return Cidr(Address(6, 0xFE80 << 112 | int.from_bytes(low, "big")), 64)
+
+
 class Endpoint(Record):
     """One container's place in one network: addresses, names, and both ends of its veth pair.
 
@@ -156,6 +163,14 @@ class Endpoint(Record):
     def address(self) -> Address:
         """Its first address: the IPv4 one where it has one."""
         return self.addresses[0].address
+
+    def target_of(self, publish: Publish) -> Address:
+        """Where a published port leads: the address of the host address's family, else the other one."""
+        return self.address_of(publish.host.version) or self.address
+
+    def is_proxied(self, publish: Publish) -> bool:
+        """Whether the loopback proxy serves a published port, or some of it."""
+        return publish.covers_loopback or self.address_of(publish.host.version) is None
 
     def address_of(self, version: int) -> Address | None:
         """Its first address of a family (4 or 6)."""

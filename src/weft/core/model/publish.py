@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.core.model.address import Address, parse_address
-from weft.core.model.errors import BadInput, NotYet
+from weft.core.model.errors import BadInput
 from weft.core.record import Record
 
 _DIGITS = frozenset("0123456789")
@@ -11,24 +11,36 @@ _FORM = "write it as [IP:]HOST_PORT:CONTAINER_PORT[/tcp|udp], for example 0.0.0.
 
 
 class Publish(Record):
-    """One host port that leads to one container port. Protocol is ``tcp`` or ``udp``."""
+    """One host port that leads to one container port. Protocol is ``tcp`` or ``udp``.
+
+    Where weft is to choose the host port, ``host_port`` is 0; then ``low`` and ``high`` are the range to
+    choose
+    from, or 0 for the kernel's range of ephemeral ports.
+    """
 
     proto: str
     host: Address
     host_port: int
     port: int
+    low: int = 0
+    high: int = 0
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.host_port}:{self.port}/{self.proto}"
+        return f"{self.shown}:{self.host_port}:{self.port}/{self.proto}"
+
+    @property
+    def shown(self) -> str:
+        """The host address as it is written before a port: IPv6 in brackets."""
+        return f"[{self.host}]" if self.host.version == 6 else str(self.host)
 
     @property
     def every_address(self) -> bool:
-        """Published on 0.0.0.0: all addresses of the host, 127.0.0.1 too."""
+        """Published on 0.0.0.0 or [::]: all addresses of a family, loopback too."""
         return self.host.value == 0
 
     @property
     def covers_loopback(self) -> bool:
-        """Whether 127.x on the host is served, which only the loopback proxy can."""
+        """Whether 127.x or ::1 on the host is served, which only the loopback proxy can."""
         return self.host.loopback or self.every_address
 
     @property
@@ -37,9 +49,13 @@ class Publish(Record):
         return self.proto, str(self.host), self.host_port
 
     def clashes(self, other: Publish) -> bool:
-        """Whether both cannot exist: 0.0.0.0 takes the port on every address."""
+        """Whether both cannot exist: 0.0.0.0 takes the port on every IPv4 address, [::] on every IPv6 one."""
         same_port = (self.proto, self.host_port) == (other.proto, other.host_port)
-        return same_port and (self.host == other.host or self.every_address or other.every_address)
+        return (
+            same_port
+            and self.host.version == other.host.version
+            and (self.host == other.host or self.every_address or other.every_address)
+        )
 
 
 def _port(text: str, spec: str) -> int:
@@ -58,21 +74,46 @@ def _range(text: str, spec: str) -> range:
 
 
 def parse_publish(spec: str) -> tuple[Publish, ...]:
-    """All ports of one ``-p``; the host address is 127.0.0.1 unless it is written."""
+    """All ports of one ``-p``; the host address is 127.0.0.1 unless it is written, in brackets if it is IPv6.
+
+    Without a host port each gets one of its own; a range of them for one container port means any of it.
+    """
     body, slash, proto = spec.partition("/")
     proto = proto if slash else "tcp"
+    if proto == "sctp":
+        raise BadInput(f"published port {spec!a}: SCTP is not served", "tcp and udp are")
     if proto not in ("tcp", "udp"):
         raise BadInput(f"published port {spec!a}: protocol {proto!a} is not tcp or udp", _FORM)
-    if body.startswith("["):
-        raise NotYet(f"published port {spec!a}: IPv6 host addresses are not built yet")
-    parts = body.split(":")
-    if len(parts) == 1 or (len(parts) == 3 and not parts[1]) or (len(parts) == 2 and not parts[0]):
-        _range(parts[-1], spec)
-        raise NotYet(f"published port {spec!a}: a host port chosen by weft is not built yet", _FORM)
-    if len(parts) > 3:
+    host, ports = _host(body, spec)
+    outer, _, inner = ports.rpartition(":")
+    if ":" in outer:
         raise BadInput(f"published port {spec!a} is malformed", _FORM)
-    host = parse_address(parts[0], "published address") if len(parts) == 3 else Address(4, 0x7F000001)
-    outer, inner = _range(parts[-2], spec), _range(parts[-1], spec)
-    if len(outer) != len(inner):
+    within = _range(inner, spec)
+    if not outer:
+        return tuple([Publish(proto, host, 0, port) for port in within])
+    without = _range(outer, spec)
+    if len(within) == 1 and len(without) > 1:
+        return (Publish(proto, host, 0, within[0], without[0], without[-1]),)
+    if len(without) != len(within):
         raise BadInput(f"published port {spec!a}: the two ranges differ in length", _FORM)
-    return tuple([Publish(proto, host, h, c) for h, c in zip(outer, inner, strict=True)])
+    return tuple([Publish(proto, host, h, c) for h, c in zip(without, within, strict=True)])
+
+
+def _host(body: str, spec: str) -> tuple[Address, str]:
+    """The host address of a ``-p``, and what follows it."""
+    if body.startswith("["):
+        text, bracket, rest = body[1:].partition("]")
+        if not bracket or not rest.startswith(":"):
+            raise BadInput(f"published port {spec!a} is malformed", "write it as [::1]:8080:80")
+        found = parse_address(text, "published address")
+        if found.version != 6:
+            raise BadInput(f"published port {spec!a}: brackets are for IPv6 addresses", _FORM)
+        return found, rest[1:]
+    if body.count(":") > 2:
+        raise BadInput(
+            f"published port {spec!a} is malformed", "IPv6 addresses go in brackets: [::1]:8080:80"
+        )
+    if body.count(":") == 2:
+        text, _, rest = body.partition(":")
+        return parse_address(text, "published address"), rest
+    return Address(4, 0x7F000001), body

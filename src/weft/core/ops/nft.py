@@ -19,18 +19,27 @@ if TYPE_CHECKING:
     Part = tuple[str, str]  # (nft data type, text)
 
 FAMILIES = {"inet": nf.NFPROTO_INET, "bridge": nf.NFPROTO_BRIDGE}
-PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-frag": 44, "ipv6-icmp": 58}
 
 _PACK: dict[str, Callable[[str], bytes]] = {
     "ifname": lambda text: text.encode().ljust(16, b"\0"),
     "ether_addr": lambda text: mac_bytes(text) + b"\0\0",
     "ipv4_addr": lambda text: parse_address(text).packed,
     "ipv6_addr": lambda text: parse_address(text).packed,
+    "integer": lambda text: int(text, 16).to_bytes(16, "big"),
     "inet_proto": lambda text: bytes([PROTOCOLS[text], 0, 0, 0]),
     "inet_service": lambda text: int(text).to_bytes(2, "big") + b"\0\0",
 }
 #: Lengths of a value that stands alone; in a concatenation each is padded to four bytes.
-_ALONE = {"ifname": 16, "ether_addr": 6, "ipv4_addr": 4, "ipv6_addr": 16, "inet_proto": 1, "inet_service": 2}
+_ALONE = {
+    "integer": 16,
+    "ifname": 16,
+    "ether_addr": 6,
+    "ipv4_addr": 4,
+    "ipv6_addr": 16,
+    "inet_proto": 1,
+    "inet_service": 2,
+}
 
 
 def pack(parts: tuple[Part, ...]) -> bytes:
@@ -49,11 +58,12 @@ def _elements(op: ElementAdd | ElementDel, comment: str | None) -> tuple[nf.Elem
     """One element, or the two ends of an interval where the key is a subnet."""
     if len(op.key) == 1 and "/" in op.key[0][1]:
         subnet = parse_subnet(op.key[0][1])
-        end = subnet.last.value + 1
-        start = nf.Element(key=subnet.first.packed, comment=comment)
-        if end == 1 << 32:
+        end, bits = subnet.last.value + 1, subnet.bits
+        data = pack(op.data) if op.data else None
+        start = nf.Element(key=subnet.first.packed, data=data, comment=comment)
+        if end == 1 << bits:
             return (start,)  # up to the last address there is: an interval without an end
-        return start, nf.Element(key=end.to_bytes(4, "big"), flags=nf.NFT_SET_ELEM_INTERVAL_END)
+        return start, nf.Element(key=end.to_bytes(bits // 8, "big"), flags=nf.NFT_SET_ELEM_INTERVAL_END)
     return (nf.Element(key=pack(op.key), data=pack(op.data) if op.data else None, comment=comment),)
 
 

@@ -94,7 +94,7 @@ class ProhibitDel(Op):
 
 def _prohibit(op: ProhibitAdd | ProhibitDel) -> rt.Route:
     return rt.Route(
-        family=2,
+        family=family(op.subnet.first),
         dst=op.subnet.first.packed,
         dst_len=op.subnet.prefix,
         table=op.table,

@@ -21,6 +21,7 @@ class Rule(Record):
     protocol: int
     to: Subnet | None = None
     unmarked: int = 0
+    version: int = 4
 
     def words(self) -> str:
         """As ``ip rule add`` takes it."""
@@ -32,7 +33,7 @@ class Rule(Record):
     def wire(self) -> rt.Rule:
         """As RTM_NEWRULE takes it."""
         return rt.Rule(
-            family=2,
+            family=2 if self.version == 4 else 10,
             priority=self.preference,
             iifname=self.iif,
             dst=self.to.first.packed if self.to else None,
@@ -55,7 +56,7 @@ class RuleAdd(Op):
         return f"add the routing rule {self.rule.words()}"
 
     def shell(self) -> tuple[str, ...]:
-        return (f"ip rule add {self.rule.words()}",)
+        return (f"ip {'-6 ' if self.rule.version == 6 else ''}rule add {self.rule.words()}",)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
         return (rt.new_rule(self.rule.wire()),)
@@ -74,7 +75,7 @@ class RuleDel(Op):
         return f"delete the routing rule {self.rule.words()}"
 
     def shell(self) -> tuple[str, ...]:
-        return (f"ip rule del {self.rule.words()}",)
+        return (f"ip {'-6 ' if self.rule.version == 6 else ''}rule del {self.rule.words()}",)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
         return (rt.del_rule(self.rule.wire()),)

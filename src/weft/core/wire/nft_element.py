@@ -48,6 +48,8 @@ _LIST_ELEMENTS = 3
 #: nft's data types by name: (number, length in bytes).
 DATATYPES = {
     "verdict": (NFT_DATA_VERDICT, 0),
+    # of raw payload: here an IPv6 address
+    "integer": (4, 16),
     "nf_proto": (2, 1),
     "ipv4_addr": (7, 4),
     "ipv6_addr": (8, 16),

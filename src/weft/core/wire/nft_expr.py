@@ -124,6 +124,12 @@ NFT_LIMIT_PKTS = 0
 NFT_LIMIT_PKT_BYTES = 1
 NFT_LIMIT_F_INV = 1
 
+NFT_EXTHDR_OP_IPV6 = 0
+NFT_EXTHDR_OP_TCPOPT = 1
+NFT_RT_TCPMSS = 3
+NFT_BYTEORDER_NTOH = 0
+NFT_BYTEORDER_HTON = 1
+
 _EXPR_NAME = 1
 _EXPR_DATA = 2
 
@@ -231,6 +237,35 @@ class Ct(Expr):
     direction: int | None = None
 
 
+class Exthdr(Expr):
+    """Loads bytes of an IPv6 extension header or a TCP option into ``dreg``, or writes them from ``sreg``."""
+
+    type: int
+    offset: int
+    length: int
+    op: int = NFT_EXTHDR_OP_IPV6
+    dreg: int | None = None
+    sreg: int | None = None
+    flags: int = 0
+
+
+class Rt(Expr):
+    """Loads a property of the packet's route."""
+
+    dreg: int
+    key: int
+
+
+class Byteorder(Expr):
+    """Turns numbers of ``size`` bytes between host and network order."""
+
+    sreg: int
+    dreg: int
+    op: int
+    length: int
+    size: int
+
+
 class Counter(Expr):
     """Counts packets and bytes."""
 
@@ -309,6 +344,23 @@ _LIMIT: tuple[Column, ...] = (
     (5, "flags", _SOME),
 )
 
+_EXTHDR: tuple[Column, ...] = (
+    (1, "dreg", BE32),
+    (2, "type", U8),
+    (3, "offset", BE32),
+    (4, "length", BE32),
+    (5, "flags", _SOME),
+    (6, "op", _SOME),
+    (7, "sreg", BE32),
+)
+_BYTEORDER: tuple[Column, ...] = (
+    (1, "sreg", BE32),
+    (2, "dreg", BE32),
+    (3, "op", BE32),
+    (4, "length", BE32),
+    (5, "size", BE32),
+)
+
 _COLUMNS: dict[type[Expr], tuple[str, tuple[Column, ...]]] = {
     Meta: ("meta", ((2, "key", BE32), (1, "dreg", BE32), (3, "sreg", BE32))),
     Payload: (
@@ -324,6 +376,9 @@ _COLUMNS: dict[type[Expr], tuple[str, tuple[Column, ...]]] = {
     Redir: ("redir", ((1, "reg_proto", BE32), (2, "reg_proto_max", BE32), (3, "flags", _SOME))),
     Fib: ("fib", ((1, "dreg", BE32), (2, "result", BE32), (3, "flags", BE32))),
     Ct: ("ct", ((2, "key", BE32), (1, "dreg", BE32), (3, "direction", U8), (4, "sreg", BE32))),
+    Exthdr: ("exthdr", _EXTHDR),
+    Rt: ("rt", ((1, "dreg", BE32), (2, "key", BE32))),
+    Byteorder: ("byteorder", _BYTEORDER),
     Counter: ("counter", ((1, "bytes", _SOME64), (2, "packets", _SOME64))),
     Reject: ("reject", ((1, "type", BE32), (2, "code", U8))),
     Limit: ("limit", _LIMIT),

@@ -177,6 +177,18 @@ class Container(Handle):
         endpoint = self._work.store.endpoint(self.name)
         return str(endpoint.address) if endpoint else ""
 
+    def publish(self, network: str, *specs: str) -> list[str]:
+        """Publishes ports on one of its networks; as ``IP:PORT:PORT/PROTO``, with those chosen by weft."""
+        from weft.engine import publish
+
+        return [str(p) for p in publish.publish(self._work, network, self.name, specs)]
+
+    def unpublish(self, network: str, *specs: str) -> None:
+        """Takes published ports back. NotFound."""
+        from weft.engine import publish
+
+        publish.unpublish(self._work, network, self.name, specs)
+
     def remove(self, force: bool = True) -> None:
         """Removes it; processes inside are killed unless ``force`` is off: then Conflict names them."""
         removal.remove(self._work, (self.name,), force)

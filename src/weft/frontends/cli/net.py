@@ -7,6 +7,8 @@ from weft.frontends.cli.main import out, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from weft.core.model.publish import Publish
+    from weft.engine.work import Work
     from weft.frontends.cli.args import Args
 
 _DRIVERS = ("macvlan", "vlan", "phys", "overlay", "host", "none")
@@ -117,6 +119,37 @@ def connect(args: Args) -> int:
         connect.introduce(work, made)
         out(" ".join([made.ifname, *[str(c) for c in made.addresses]]))
     return 0
+
+
+def publish(args: Args) -> int:
+    """``weft net publish``: prints what was published, as ``weft port`` does."""
+    from weft.engine import publish
+    from weft.engine.container import published_remark
+
+    network, name, *specs = args.words
+    work = work_for(args)
+    done = publish.publish(work, network, name, specs)
+    remark = published_remark(done)
+    if remark:
+        work.say(remark)
+    _ports(work, done)
+    return 0
+
+
+def unpublish(args: Args) -> int:
+    """``weft net unpublish``."""
+    from weft.engine import publish
+
+    network, name, *specs = args.words
+    work = work_for(args)
+    _ports(work, publish.unpublish(work, network, name, specs))
+    return 0
+
+
+def _ports(work: Work, done: tuple[Publish, ...]) -> None:
+    if not work.dry:
+        for p in done:
+            out(f"{p.port}/{p.proto} -> {p.shown}:{p.host_port}")
 
 
 def disconnect(args: Args) -> int:

@@ -111,8 +111,15 @@ def _cell(row: dict[str, Any], key: str | Callable[[dict[str, Any]], object]) ->
 
 def _ports(row: dict[str, Any]) -> str:
     return ", ".join(
-        [f"{p['host_ip']}:{p['host_port']}->{p['container_port']}/{p['proto']}" for p in row["publish"]]
+        [
+            f"{_bracketed(p['host_ip'])}:{p['host_port']}->{p['container_port']}/{p['proto']}"
+            for p in row["publish"]
+        ]
     )
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _addresses(row: dict[str, Any]) -> str:
@@ -194,7 +201,7 @@ def port(args: Args) -> int:
         as_json(rows)
     else:
         for p in rows:
-            out(f"{p['container_port']}/{p['proto']} -> {p['host_ip']}:{p['host_port']}")
+            out(f"{p['container_port']}/{p['proto']} -> {_bracketed(p['host_ip'])}:{p['host_port']}")
     return 0
 
 

@@ -33,8 +33,8 @@ _RUN: tuple[Flag, ...] = (
     ("--ip", "IP...", "a fixed address in the first network, one IPv4 and one IPv6 at most"),
     (
         "--publish -p",
-        "[IP:]PORT:PORT[/tcp|udp]...",
-        "publish a port, on 127.0.0.1 unless an address is given",
+        "[IP:][PORT|LO-HI:]PORT[-HI][/tcp|udp]...",
+        "publish ports, on 127.0.0.1 unless an address is given; without a host port weft chooses one",
     ),
     ("--hostname", "H", "host name (default: the name)"),
     ("--network-alias", "A...", "another name in the network"),
@@ -98,7 +98,7 @@ _CONNECT: tuple[Flag, ...] = (
     ("--gw-priority", "N", "the highest of a container's networks gives its default route (default: 0)"),
     ("--sysctl", "K=V...", "of the interface, as net.ipv4.conf.IFNAME.arp_notify=1"),
     ("--route", "CIDR[@GW]...", "another route by this network"),
-    ("--publish -p", "[IP:]PORT:PORT[/tcp|udp]...", "publish a port"),
+    ("--publish -p", "[IP:][PORT|LO-HI:]PORT[-HI][/tcp|udp]...", "publish ports"),
 )
 
 _EXEC: tuple[Flag, ...] = (
@@ -176,6 +176,20 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "net:disconnect",
         "take one out of a network",
         "weft net disconnect blue web",
+    ),
+    "net publish": (
+        "NET CONTAINER SPEC...",
+        (),
+        "net:publish",
+        "publish ports of a running container",
+        "weft net publish blue web 0.0.0.0:8080:80",
+    ),
+    "net unpublish": (
+        "NET CONTAINER SPEC...",
+        (),
+        "net:unpublish",
+        "take published ports back",
+        "weft net unpublish blue web 0.0.0.0:8080:80",
     ),
     "run": (
         "[--] [CMD...]",
@@ -388,8 +402,6 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
 }
 
 NOT_YET = (
-    "net publish",
-    "net unpublish",
     *"wait stop kill pause unpause rename top stats events spec oci-hook".split(),
     *"why doctor repair gc watch serve dns up down diff config status".split(),
     "kernel birth",
