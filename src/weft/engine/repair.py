@@ -65,6 +65,35 @@ def repair(work: Work) -> Report:
         return Report(tuple(mended), tuple(failed))
 
 
+def mend_firewall(work: Work) -> Report:
+    """Only the firewall, where its tables are gone: what a flush takes is back at once."""
+    with work.machine.lock():
+        work.recover()
+        networks = {n.name: n for n in work.store.networks()}
+        if not networks:
+            return Report((), ())
+        members = members_of(work, networks)
+        wanted = elements(work, networks, members)
+        tables = [op for op in driver.tables_want(work.store.root) if isinstance(op, TableAdd)]
+        seen = work.machine.tables_seen()
+        missing = [t for t in tables if t.family not in seen]
+        families = {t.family for t in missing}
+        ops = [*missing, *[e for e in wanted if e.family in families]]
+        mended: list[str] = []
+        failed = _apply(work, Plan(tuple(ops)), mended) if ops else []
+        return Report(tuple(mended), tuple(failed))
+
+
+def members_of(work: Work, networks: dict[str, Network]) -> list[Member]:
+    """All containers with their places, without a look at their processes."""
+    return [_placed(work, networks, s) for s, _ in _sandboxes(work)]
+
+
+def _placed(work: Work, networks: dict[str, Network], sandbox: Sandbox) -> Member:
+    places = tuple([(networks[e.network], e) for e in work.store.endpoints_of(sandbox.name)])
+    return Member(sandbox, 0, 0, places, "")
+
+
 def _sandboxes(work: Work) -> list[tuple[Sandbox, State]]:
     found = [*work.store.containers(), *work.store.foreign()]
     return [(s, state) for s, state in found if state.word != "exited"]
@@ -88,7 +117,7 @@ def _settle_boot(work: Work) -> list[str]:
 
 
 def _member(work: Work, networks: dict[str, Network], sandbox: Sandbox, state: State) -> Member:
-    places = tuple([(networks[e.network], e) for e in work.store.endpoints_of(sandbox.name)])
+    places = _placed(work, networks, sandbox).places
     alive = state.pid is not None and work.machine.alive(state.pid, state.started)
     pid, started = (state.pid or 0, state.started or 0) if alive else (0, 0)
     if not sandbox.target:
