@@ -10,8 +10,20 @@ from weft.store.members import Members
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from weft.core.model.namespace import NamedNs
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _entry(row: Any) -> Entry:
+    id, verb, subject, undo, forward = row
+    return Entry(id, _text(verb), _text(subject), _text(undo), bool(forward))
 
 
 class SqliteStore(Members):
@@ -56,6 +68,8 @@ class SqliteStore(Members):
 
     def begin(self, verb: str, subject: str, plan: str, undo: str, forward: bool) -> int:
         """Writes a journal entry, inside a transaction; its number."""
+        if not forward and verb != "repair":
+            self._ballast.check()
         cursor = self._db.execute(
             "INSERT INTO journal (verb, subject, plan, undo, forward) VALUES (?,?,?,?,?)",
             (verb, subject, plan, undo, int(forward)),
@@ -69,12 +83,12 @@ class SqliteStore(Members):
     def journal(self) -> list[Entry]:
         """All journal entries, newest first: the order in which they are taken back."""
         rows = self._all("SELECT id, verb, subject, undo, forward FROM journal ORDER BY id DESC")
-        return [Entry(i, verb, subject, undo, bool(forward)) for i, verb, subject, undo, forward in rows]
+        return [self._read(_entry, row) for row in rows]
 
     def get(self, key: str) -> str:
         """A value of the root itself, or ""."""
         row = self._one("SELECT value FROM meta WHERE key=?", key)
-        return row[0] if row else ""
+        return self._read(_text, row[0]) if row else ""
 
     def put(self, key: str, value: str) -> None:
         """Stores a value of the root itself."""
