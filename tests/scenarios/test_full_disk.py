@@ -43,7 +43,9 @@ def test_a_database_that_was_closed_opens_on_a_full_disk() -> None:
     """Its log and its shared memory are made anew, and take room."""
     with Host(state_size="4m") as host:
         host.weft("net", "create", "blue")
-        checkpoint = "import sqlite3; d = sqlite3.connect('/var/lib/weft/weft.db'); d.execute('SELECT 1'); d.close()"
+        checkpoint = (
+            "import sqlite3; d = sqlite3.connect('/var/lib/weft/weft.db'); d.execute('SELECT 1'); d.close()"
+        )
         host.run(["/usr/bin/python3", "-c", checkpoint])
         fill(host)
         assert [row["name"] for row in host.weft_json("net", "ls")] == ["blue"]

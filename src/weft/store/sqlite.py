@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.core.model.errors import Conflict
+from weft.core.model.errors import Conflict, Damaged
 from weft.core.model.state import Entry
 from weft.store.lean import sqlite
 from weft.store.members import Members
@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from weft.core.model.namespace import NamedNs
+
+
+#: Columns that name what must exist.
+_REFERENCES = (
+    ("endpoint", "network", "network"),
+    ("endpoint", "container", "container"),
+    ("address", "network", "network"),
+    ("address", "container", "container"),
+    ("publish", "container", "container"),
+    ("pool", "network", "network"),
+)
 
 
 def _text(value: Any) -> str:
@@ -63,6 +74,25 @@ class SqliteStore(Members):
     def bury_namespaces(self, ids: Iterable[int]) -> None:
         """Forgets removed names whose namespaces are gone."""
         self._db.executemany("DELETE FROM namespace WHERE id=? AND removed=1", [(i,) for i in ids])
+
+    def check(self) -> None:
+        """Reads all that there is. Damaged when some of it is not what weft has written."""
+        for (said,) in self._all("PRAGMA integrity_check(1)"):
+            if said != "ok":
+                raise Damaged(f"the database {self._path} is damaged: {said}".replace("\n", " "))
+        networks = {n.name: n for n in self.networks()}
+        known = {s.name for s, _ in (*self.containers(), *self.foreign())}
+        for network in networks.values():
+            for endpoint in self.endpoints(network.name):
+                if any(all(c.address not in p.subnet for p in network.pools) for c in endpoint.addresses):
+                    raise Damaged(f"the database {self._path} is damaged: an address of {endpoint.container}")
+        for table, column, wanted in _REFERENCES:
+            names = {row[0] for row in self._all(f"SELECT DISTINCT {column} FROM {table}")}
+            strays = names.difference(known if wanted == "container" else networks)
+            if strays:
+                raise Damaged(f"the database {self._path} is damaged: no {wanted} {min(map(str, strays))!a}")
+        self.journal()
+        self.namespaces()
 
     # journal
 
