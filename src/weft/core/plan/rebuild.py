@@ -172,7 +172,7 @@ class Traces:
     def _endpoint(self, network: Network, container: str, ifname: str, link: SeenLink) -> Endpoint | None:
         addresses, hardware = self._leases(link.ifname)
         lines = self.lines(network.name)
-        if not addresses:
+        if not addresses and "bridge" not in self._sets:
             addresses = [a for text, names in lines.items() if container in names[:1] for a in _parsed(text)]
         pools = [(a, p.subnet) for a in addresses for p in network.pools if a in p.subnet]
         if not pools or not ifname:
