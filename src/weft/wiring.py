@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from weft.core.model.errors import BadInput, NotPermitted, StoreError
-from weft.core.model.names import mac_bytes, root_id
+from weft.core.model.names import mac_bytes, mark, root_id
 from weft.engine.work import Work
 from weft.linux import files, netns
 from weft.linux.locks import ChangeLock, EntryLocks
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from weft.core.model.enter import Command, Way
     from weft.core.model.facts import BridgeFact, HostFacts, NetworkFacts, PlaceFacts
     from weft.core.model.foreign import ForeignFacts
+    from weft.core.model.inventory import Inventory
     from weft.core.model.launch import Launch
     from weft.core.model.namespace import Holder, NsFact
     from weft.core.model.network import Endpoint
@@ -134,6 +135,25 @@ class LinuxMachine:
         from weft.linux import config
 
         return config.pools(self._root)
+
+    def inventory(self, sysctls: Iterable[str]) -> Inventory:
+        from weft.linux.inventory import look
+
+        return look(self._hands, self.run_dir, sysctls)
+
+    def tables_seen(self) -> frozenset[str]:
+        from weft.linux import observe
+
+        return frozenset([family for family, _ in observe.tables(self._hands)])
+
+    def tables_stand(self, root: str) -> bool:
+        from weft.linux import observe
+
+        said = mark(root)
+        return [said, said] == [found for _, found in observe.tables(self._hands)]
+
+    def boot_id(self) -> str:
+        return files.read_sysctl("kernel/random/boot_id")
 
     def foreign_facts(self) -> ForeignFacts:
         from weft.linux import foreign

@@ -383,6 +383,21 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "the other end of a veth: its namespace, container and address",
         "weft link whose veth71f2650@if17",
     ),
+    "repair": (
+        "",
+        (),
+        "repair:repair",
+        "make the kernel agree with the wishes again: after a flush, a reboot, or a foreign hand",
+        "weft repair --dry-run",
+    ),
+    "watch": (
+        "",
+        (),
+        "repair:watch",
+        "keep repairing, at once when the kernel tells of a change, until stopped",
+        "weft watch --format json",
+    ),
+    "gc": ("", (), "repair:gc", "remove what nothing wants any more", "weft gc --dry-run"),
     "completion": (
         "SHELL",
         (),
@@ -403,7 +418,7 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
 
 NOT_YET = (
     *"wait stop kill pause unpause rename top stats events spec oci-hook".split(),
-    *"why doctor repair gc watch serve dns up down diff config status".split(),
+    *"why doctor serve dns up down diff config status".split(),
     "kernel birth",
     *"shape partition heal capture".split(),
 )
