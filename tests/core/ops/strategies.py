@@ -12,7 +12,20 @@ from weft.core.model.address import Address, Cidr, Subnet
 from weft.core.model.foreign import Place, SeenRule
 from weft.core.model.network import Endpoint, Network, Pool
 from weft.core.model.publish import Publish
-from weft.core.ops import address, file, foreign, hop, link, loopback, netns, nft, route, rule, wire
+from weft.core.ops import (
+    address,
+    conntrack,
+    file,
+    foreign,
+    hop,
+    link,
+    loopback,
+    netns,
+    nft,
+    route,
+    rule,
+    wire,
+)
 from weft.core.ops.base import Op
 from weft.core.plan.plan import Plan
 
@@ -36,7 +49,12 @@ PROTOS = st.sampled_from(("tcp", "udp"))
 PUBLISHES = st.builds(
     Publish,
     PROTOS,
-    st.sampled_from((Address(4, 0), Address(4, 0x7F000001), Address(4, 0xCB007101))),
+    st.sampled_from(
+        [
+            *(Address(4, v) for v in (0, 0x7F000001, 0xCB007101)),
+            *(Address(6, v) for v in (0, 1, 0x20010DB8 << 96)),
+        ]
+    ),
     PORTS,
     PORTS,
 )
@@ -139,6 +157,9 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     link.LinkUp: st.builds(link.LinkUp, IFNAMES, PLACES),
     link.LinkDel: st.builds(link.LinkDel, IFNAMES, MARKS, PLACES, st.just("") | MACS),
     link.LinkGroupDel: st.builds(link.LinkGroupDel, NUMBERS),
+    conntrack.ConntrackFlush: st.lists(PUBLISHES.map(lambda p: p.key), min_size=1, max_size=7)
+    .map(tuple)
+    .map(conntrack.ConntrackFlush),
     loopback.LoopbackStart: st.builds(loopback.LoopbackStart, PORTS),
     loopback.LoopbackStop: st.just(loopback.LoopbackStop()),
     loopback.LoopbackAdd: st.builds(
