@@ -182,6 +182,31 @@ def test_firewalld_comes_later(town: Town) -> None:
         assert town.works()
 
 
+def test_the_administrators_zone_stays(walled: tuple[Town, Firewalld]) -> None:
+    town, firewalld = walled
+    town.host.run(["firewall-cmd", "--zone=dmz", "--add-interface=lab0"])
+    town.settle_in("--bridge", "lab0")
+    assert firewalld.trusted() == []
+    assert not town.reaches_out()
+
+
+def test_docker_with_ipv6(town: Town) -> None:
+    needs("dockerd", "docker", "ip6tables")
+    six = ("--experimental", "--ip6tables", "--ipv6", "--fixed-cidr-v6", "fd77::/64")
+    with Docker(town.host, *six) as docker:
+        docker.run("d1")
+        assert "DOCKER-ISOLATION-STAGE-2" in town.host.run(["ip6tables", "-S"]).stdout
+        town.settle_in("--ipv6")
+        town.host.run(["ip6tables", "-P", "FORWARD", "DROP"])
+        assert town.host.pings(Lan.FAR6, netns="c")
+        ask = "{{.NetworkSettings.GlobalIPv6Address}}"
+        theirs = town.host.run(["docker", "inspect", "-f", ask, "d1"]).stdout.strip()
+        assert settle(town.host, lambda: town.host.pings(theirs), 10)  # past duplicate address detection
+        assert not town.host.pings(theirs, netns="c", timeout=1)
+        docker.restart()
+        assert town.host.pings(Lan.FAR6, netns="c")
+
+
 def test_firewalld_and_docker(walled: tuple[Town, Firewalld]) -> None:
     """A reload of firewalld takes iptables' rules away too; dockerd hears of it and makes its own again."""
     needs("dockerd", "docker", "iptables")

@@ -28,8 +28,8 @@ def accepted(bridge: str, *before: SeenRule) -> tuple[SeenRule, ...]:
     return tuple(rule._replace(handle=n) for n, rule in enumerate(rules, 20))
 
 
-def wants(*filters: Filter, trusted: tuple[str, ...] | None = None) -> tuple[object, ...]:
-    return decide.foreign_wants(BLUE, ForeignFacts(filters, trusted))
+def wants(*filters: Filter, zones: tuple[tuple[str, str], ...] | None = None) -> tuple[object, ...]:
+    return decide.foreign_wants(BLUE, ForeignFacts(filters, zones))
 
 
 def test_nothing_where_there_is_nobody() -> None:
@@ -52,9 +52,9 @@ def test_other_peoples_rules_in_the_chain_stay_as_they_are() -> None:
 
 
 def test_the_chain_goes_with_the_last_bridge() -> None:
-    facts = ForeignFacts((Filter(TABLE, "drop", (JUMP,), accepted("br1")),), ("br1",))
+    facts = ForeignFacts((Filter(TABLE, "drop", (JUMP,), accepted("br1")),), (("br1", "trusted"),))
     gone = decide.foreign_unwants("br1", facts)
-    assert gone == (PassDel(TABLE, "br1"), PassChainDel(TABLE), ZoneDel("br1"))
+    assert gone == (PassDel(TABLE, "br1"), PassChainDel(TABLE), ZoneDel(("br1",)))
     assert decide.foreign_unwants("br2", facts) == ()
 
 
@@ -83,8 +83,26 @@ def test_the_other_family_is_left_alone() -> None:
 
 
 def test_firewalld() -> None:
-    assert wants(trusted=()) == (ZoneAdd("br1"),)
-    assert wants(trusted=("br1", "br2")) == ()
+    assert wants(zones=()) == wants(zones=(("br2", "trusted"),)) == (ZoneAdd(("br1",)),)
+    assert wants(zones=(("br1", "trusted"),)) == ()
+
+
+def test_where_the_administrator_put_it_it_stays() -> None:
+    facts = ForeignFacts((), (("br1", "dmz"),))
+    assert decide.foreign_wants(BLUE, facts) == ()
+    assert decide.foreign_unwants("br1", facts) == ()
+
+
+def test_many_at_once() -> None:
+    """One chain, one call of firewall-cmd."""
+    red = BLUE._replace(name="red", bridge="br2")
+    facts = ForeignFacts((Filter(TABLE, "drop", ()),), ())
+    assert decide.all_want([BLUE, red], facts) == (
+        PassChainAdd(TABLE),
+        PassAdd(TABLE, "br1"),
+        PassAdd(TABLE, "br2"),
+        ZoneAdd(("br1", "br2")),
+    )
 
 
 def test_a_name_that_is_a_pattern() -> None:
@@ -159,5 +177,8 @@ def test_who_is_there() -> None:
 
 
 def test_the_zone_of_an_interface() -> None:
-    rules = (SeenRule("br1", verdict="filter_FWD_trusted"), SeenRule("eth0", verdict="filter_FWD_public"))
-    assert decide.trusted(rules) == ("br1",)
+    rules = (SeenRule("br1", verdict="filter_FWD_trusted"), SeenRule("eth0", verdict="filter_FWDI_a_b"))
+    assert decide.zones((*rules, SeenRule(verdict="filter_FWD_public"))) == (
+        ("br1", "trusted"),
+        ("eth0", "a_b"),
+    )

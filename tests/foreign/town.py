@@ -9,13 +9,12 @@ from harness import Host, Lan
 FAR, HOST = Lan.FAR, Lan.HOST
 #: Applies what other people's firewalls lack for weft's networks: that part of `weft repair`.
 MEND = """
-from weft.core.firewall.foreign import foreign_wants
+from weft.core.firewall.foreign import all_want
 from weft.core.plan.plan import Plan
 from weft.wiring import open_work
 work = open_work("", print)
 with work.machine.lock():
-    for network in work.store.networks():
-        work.machine.apply(Plan(foreign_wants(network, work.machine.foreign_facts())))
+    work.machine.apply(Plan(all_want(work.store.networks(), work.machine.foreign_facts())))
 """
 
 

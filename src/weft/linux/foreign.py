@@ -48,9 +48,9 @@ def look(netlink: Netlink) -> ForeignFacts:
     return ForeignFacts(tuple([f for f in filters if decide.concerns(f)]), zones, tuple(sorted(set(who))))
 
 
-def _zones(netlink: Netlink, family: int, chains: Sequence[str]) -> tuple[str, ...]:
+def _zones(netlink: Netlink, family: int, chains: Sequence[str]) -> tuple[tuple[str, str], ...]:
     (chain,) = [name for name in decide.ZONES if name in chains][:1] or [""]
-    return decide.trusted(_rules(netlink, family, decide.FIREWALLD, chain)) if chain else ()
+    return decide.zones(_rules(netlink, family, decide.FIREWALLD, chain)) if chain else ()
 
 
 def _filter(netlink: Netlink, base: nf.Chain, chains: Sequence[str]) -> Filter:

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 FAMILIES = {nf.NFPROTO_INET: "inet", nf.NFPROTO_IPV4: "ip", nf.NFPROTO_IPV6: "ip6"}
 #: Docker's chain of `-o BRIDGE -j DROP` for each of its bridges, up to release 27; later ones drop anyway.
 _DOCKER_APART = "DOCKER-ISOLATION-STAGE-2"
-#: Where firewalld looks up the zone of what a packet comes in by, and what it goes to for ``trusted``.
+#: Where firewalld looks up the zone of what a packet comes in by, and what it goes to for each.
 FIREWALLD = "firewalld"
 ZONES = ("filter_FORWARD_ZONES", "filter_FORWARD_IN_ZONES")
-_ZONE_CHAINS = (f"filter_FWD_{TRUSTED}", f"filter_FWDI_{TRUSTED}")
+_ZONE_CHAINS = ("filter_FWD_", "filter_FWDI_")
 #: Chains of ufw's at which a packet counts as refused.
 _REFUSING = frozenset(("drop", "reject", "ufw-after-logging-forward", "ufw-reject-forward"))
 _WHO = (("DOCKER-USER", "docker"), ("ufw-user-forward", "ufw"), ("LIBVIRT_FWI", "libvirt"))
@@ -123,9 +123,10 @@ def recognised(chains: Iterable[str]) -> tuple[str, ...]:
     return tuple([who for chain, who in _WHO if chain in there])
 
 
-def trusted(rules: Iterable[SeenRule]) -> tuple[str, ...]:
-    """The interfaces in firewalld's zone of that name, from the rules that look zones up."""
-    return tuple([r.iif for r in rules if r.verdict in _ZONE_CHAINS])
+def zones(rules: Iterable[SeenRule]) -> tuple[tuple[str, str], ...]:
+    """The interfaces that are in one of firewalld's zones, and which, from the rules that look zones up."""
+    found = [(r.iif, r.verdict) for r in rules if r.iif and r.verdict.startswith(_ZONE_CHAINS)]
+    return tuple([(iif, chain.split("_", 2)[2]) for iif, chain in found])
 
 
 def concerns(found: Filter) -> bool:
@@ -191,9 +192,18 @@ def bridge_wants(bridge: str, versions: Iterable[int], facts: ForeignFacts) -> t
     for found in facts.filters:
         if any(v in found.place.versions for v in versions):
             ops += _admit(found, bridge)
-    if facts.trusted is not None and bridge not in facts.trusted:
-        ops.append(ZoneAdd(bridge))
+    # Where the administrator put it himself, it stays.
+    if facts.zones is not None and bridge not in dict(facts.zones):
+        ops.append(ZoneAdd((bridge,)))
     return tuple(ops)
+
+
+def all_want(networks: Iterable[Network], facts: ForeignFacts) -> tuple[Op, ...]:
+    """The same for many networks: a chain once, firewalld told of all at once."""
+    ops = [op for network in networks for op in foreign_wants(network, facts)]
+    zoned = tuple([b for op in ops if isinstance(op, ZoneAdd) for b in op.bridges])
+    others = dict.fromkeys([op for op in ops if not isinstance(op, ZoneAdd)])
+    return *others, *([ZoneAdd(zoned)] if zoned else [])
 
 
 def _check_name(bridge: str, facts: ForeignFacts) -> None:
@@ -212,6 +222,6 @@ def foreign_unwants(bridge: str, facts: ForeignFacts) -> tuple[Op, ...]:
             ops.append(PassDel(found.place, bridge, _but_accepts(mine)))
             if len(mine) == len(found.passes or ()):
                 ops.append(PassChainDel(found.place))
-    if facts.trusted and bridge in facts.trusted:
-        ops.append(ZoneDel(bridge))
+    if (bridge, TRUSTED) in (facts.zones or ()):
+        ops.append(ZoneDel((bridge,)))
     return tuple(ops)

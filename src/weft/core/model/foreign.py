@@ -55,9 +55,9 @@ class Filter(Record):
 
 
 class ForeignFacts(Record):
-    """``filters``: forward chains that concern weft's bridges. ``trusted``: the interfaces in firewalld's
-    zone of that name; None where firewalld does not run. ``who``: the programs that were recognised."""
+    """``filters``: forward chains that concern weft's bridges. ``zones``: the interfaces that firewalld has
+    in a zone, each with its name; None where it does not run. ``who``: the programs that were recognised."""
 
     filters: tuple[Filter, ...] = ()
-    trusted: tuple[str, ...] | None = None
+    zones: tuple[tuple[str, str], ...] | None = None
     who: tuple[str, ...] = ()
