@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from weft.core.model.enter import Command, Way
     from weft.core.model.facts import BridgeFact, HostFacts, NetworkFacts, PlaceFacts
     from weft.core.model.foreign import ForeignFacts
+    from weft.core.model.inventory import Inventory
     from weft.core.model.launch import Launch
     from weft.core.model.namespace import Holder, NsFact
     from weft.core.model.network import Endpoint
@@ -134,6 +135,14 @@ class LinuxMachine:
         from weft.linux import config
 
         return config.pools(self._root)
+
+    def inventory(self, sysctls: Iterable[str]) -> Inventory:
+        from weft.linux.inventory import look
+
+        return look(self._hands, self.run_dir, sysctls)
+
+    def boot_id(self) -> str:
+        return files.read_sysctl("kernel/random/boot_id")
 
     def foreign_facts(self) -> ForeignFacts:
         from weft.linux import foreign

@@ -195,6 +195,11 @@ def recorded(work: Work, name: str, pid: int) -> bool:
 LOST = 137
 
 
+def lost(work: Work, sandbox: Sandbox) -> None:
+    """A container whose process went without anybody to tell. The lock is held."""
+    _finish(work, sandbox, LOST)
+
+
 def reap(work: Work) -> None:
     """Ends what processes left that died together with their monitor. The lock is held."""
     for sandbox, state in work.store.supervised():

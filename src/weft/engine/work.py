@@ -91,12 +91,21 @@ class Work:
             for op in plan.ops:
                 self.step(op)
 
-    def make(self, verb: str, subject: str, plan: Plan, wish: Callable[[], None]) -> int:
+    def make(
+        self,
+        verb: str,
+        subject: str,
+        plan: Plan,
+        wish: Callable[[], None],
+        undo: Plan | None = None,
+    ) -> int:
         """Stores a wish and makes it true, or takes back both. The entry stays open: see ``settle``.
 
-        ``verb`` and ``subject`` tell recovery which wish goes with the entry.
+        ``verb`` and ``subject`` tell recovery which wish goes with the entry; ``undo`` what it takes back,
+        where
+        that is not the plan's own way back.
         """
-        entry = self._begin(verb, subject, plan, plan.undo(), wish, forward=False)
+        entry = self._begin(verb, subject, plan, plan.undo() if undo is None else undo, wish, forward=False)
         try:
             self.machine.apply(plan, self.step)
         except BaseException:
@@ -173,7 +182,7 @@ class Work:
             return False
         self._take_away(verb, subject, plan.undo())
         self.abandon(entry, verb, subject)
-        self._mend_proxy()
+        self.mend_proxy()
         return True
 
     def holds(self, entry: int) -> bool:
@@ -185,7 +194,7 @@ class Work:
         for entry in self.store.journal():
             if self.machine.take_entry(entry.id):
                 self._end(entry)
-        self._mend_proxy()
+        self.mend_proxy()
 
     def _end(self, entry: Entry) -> None:
         if not self.holds(entry.id):
@@ -259,8 +268,9 @@ class Work:
                 return
             self.machine.end(inside)
 
-    def _mend_proxy(self) -> None:
-        """Without published ports on 127.x this is one look into the database."""
+    def mend_proxy(self) -> None:
+        """Brings the loopback proxy to where it should be. Without published ports on 127.x this is one
+        look into the database."""
         if self.store.get("proxy_port"):
             from weft.engine import proxy
 
@@ -281,7 +291,19 @@ DISCONNECT = "disconnect"
 EDIT = "edit"
 PUBLISH = "publish"
 UNPUBLISH = "unpublish"
-_WITHOUT_MEMBERS = (CONNECT, DISCONNECT, EDIT, PUBLISH, UNPUBLISH, PROXY, NAMESPACE, NAMESPACE_GONE, WIRE)
+REPAIR = "repair"
+_WITHOUT_MEMBERS = (
+    CONNECT,
+    DISCONNECT,
+    EDIT,
+    PUBLISH,
+    UNPUBLISH,
+    REPAIR,
+    PROXY,
+    NAMESPACE,
+    NAMESPACE_GONE,
+    WIRE,
+)
 
 
 def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:

@@ -167,6 +167,36 @@ class PortIsolate(Op):
         return PortIsolate(self.ifname, not self.isolated)
 
 
+class Replug(Op):
+    """Makes a container's cable, which lost its bridge, a port again, with the flags that it had from
+    birth."""
+
+    ifname: str
+    bridge: str
+    isolated: bool = False
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"plug {self.ifname} into {self.bridge} again"
+
+    def shell(self) -> tuple[str, ...]:
+        name, flags = quote(self.ifname), "hairpin on isolated on" if self.isolated else "hairpin on"
+        return (
+            f"ip link set dev {name} master {quote(self.bridge)}",
+            f"ip link set dev {name} type bridge_slave {flags}",
+        )
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        port = rt.Port(hairpin=1, isolated=1 if self.isolated else None)
+        return (
+            rt.set_link(rt.Link(ifname=self.ifname, master=names.index(self.bridge))),
+            rt.set_link(rt.Link(ifname=self.ifname, port=port)),
+        )
+
+    def undo(self) -> Final:
+        return Final("a port without its bridge is nobody's wish")
+
+
 class LinkMtu(Op):
     """Sets a link's MTU. ``old`` is what it had."""
 

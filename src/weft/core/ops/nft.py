@@ -5,8 +5,8 @@ Networks, containers and ports are only elements: adding one costs the same at a
 
 from __future__ import annotations
 
-from weft.core.model.address import parse_address, parse_subnet
-from weft.core.model.names import mac_bytes
+from weft.core.model.address import from_packed, parse_address, parse_subnet
+from weft.core.model.names import mac_bytes, mac_text
 from weft.core.ops.base import VANISHES, Final, Names, Op, quote
 from weft.core.wire import nfnetlink as nf
 
@@ -54,7 +54,7 @@ def _text(parts: tuple[Part, ...]) -> str:
     return " . ".join(f'"{text}"' if kind == "ifname" else text for kind, text in parts)
 
 
-def _elements(op: ElementAdd | ElementDel, comment: str | None) -> tuple[nf.Element, ...]:
+def entries(op: ElementAdd | ElementDel, comment: str | None = None) -> tuple[nf.Element, ...]:
     """One element, or the two ends of an interval where the key is a subnet."""
     if len(op.key) == 1 and "/" in op.key[0][1]:
         subnet = parse_subnet(op.key[0][1])
@@ -65,6 +65,35 @@ def _elements(op: ElementAdd | ElementDel, comment: str | None) -> tuple[nf.Elem
             return (start,)  # up to the last address there is: an interval without an end
         return start, nf.Element(key=end.to_bytes(bits // 8, "big"), flags=nf.NFT_SET_ELEM_INTERVAL_END)
     return (nf.Element(key=pack(op.key), data=pack(op.data) if op.data else None, comment=comment),)
+
+
+_PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
+_UNPACK: dict[str, Callable[[bytes], str]] = {
+    "ifname": lambda raw: raw.rstrip(b"\0").decode("utf-8", "replace"),
+    "ether_addr": lambda raw: mac_text(raw[:6]),
+    "ipv4_addr": lambda raw: str(from_packed(raw[:4])),
+    "ipv6_addr": lambda raw: str(from_packed(raw[:16])),
+    "integer": lambda raw: f"{int.from_bytes(raw[:16], 'big'):#034x}",
+    "inet_proto": lambda raw: _PROTOCOL_NAMES.get(raw[0], str(raw[0])),
+    "inet_service": lambda raw: str(int.from_bytes(raw[:2], "big")),
+}
+_TYPE_NAMES = {number: name for name, (number, _) in nf.DATATYPES.items()}
+
+
+def unpack(kind: nf.Set, key: bytes) -> tuple[Part, ...]:
+    """The parts of a set's key from its bytes."""
+    numbers: list[int] = []
+    number = kind.key_type
+    while number:
+        numbers.insert(0, number & 63)
+        number >>= 6
+    found: list[Part] = []
+    at = 0
+    for name in [_TYPE_NAMES[n] for n in numbers]:
+        size = nf.DATATYPES[name][1]
+        found.append((name, _UNPACK[name](key[at : at + size])))
+        at += (size + 3) & ~3
+    return tuple(found)
 
 
 class ElementAdd(Op):
@@ -89,7 +118,7 @@ class ElementAdd(Op):
         return (f"nft add element {self.family} {self.table} {self.set} {element}",)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
-        elements = _elements(self, self.comment or None)
+        elements = entries(self, self.comment or None)
         flags = nf.NLM_F_CREATE | nf.NLM_F_EXCL
         return tuple(nf.new_elements(FAMILIES[self.family], self.table, self.set, elements, flags))
 
@@ -115,7 +144,7 @@ class ElementDel(Op):
         return (f"nft delete element {self.family} {self.table} {self.set} {element}",)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
-        elements = _elements(self, None)
+        elements = entries(self)
         bare = tuple([e._replace(data=None) for e in elements])
         return tuple(nf.del_elements(FAMILIES[self.family], self.table, self.set, bare))
 

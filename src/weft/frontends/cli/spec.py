@@ -383,6 +383,13 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "the other end of a veth: its namespace, container and address",
         "weft link whose veth71f2650@if17",
     ),
+    "repair": (
+        "",
+        (),
+        "repair:repair",
+        "make the kernel agree with the wishes again: after a flush, a reboot, or a foreign hand",
+        "weft repair --dry-run",
+    ),
     "completion": (
         "SHELL",
         (),
@@ -403,7 +410,7 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
 
 NOT_YET = (
     *"wait stop kill pause unpause rename top stats events spec oci-hook".split(),
-    *"why doctor repair gc watch serve dns up down diff config status".split(),
+    *"why doctor gc watch serve dns up down diff config status".split(),
     "kernel birth",
     *"shape partition heal capture".split(),
 )

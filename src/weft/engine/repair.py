@@ -1,0 +1,214 @@
+"""Repair: the kernel agrees with the wishes again, whatever a foreign hand, a flush or a reboot did to it."""
+
+from __future__ import annotations
+
+from weft.core.drivers import bridge as driver
+from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
+from weft.core.model.errors import WeftError
+from weft.core.model.state import State
+from weft.core.ops.file import HostsSwitch
+from weft.core.ops.netns import NetnsAdd, NetnsAttach
+from weft.core.ops.nft import ElementAdd, TableAdd
+from weft.core.plan import diff
+from weft.core.plan.diff import Seen
+from weft.core.plan.plan import Plan, batched
+from weft.core.record import Record
+from weft.engine import removal, target
+from weft.engine.work import REPAIR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from weft.core.model.network import Endpoint, Network, Sandbox
+    from weft.core.ops.base import Op
+    from weft.engine.work import Work
+
+#: The store's value that names the boot in which all that is on record was made.
+_BOOT = "boot"
+
+
+class Report(Record):
+    """What was mended, an operation's description each, and what could not be."""
+
+    mended: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+class Member(Record):
+    """A container with its places in networks, and where its network namespace is found ("": it is gone)."""
+
+    sandbox: Sandbox
+    pid: int
+    started: int
+    places: tuple[tuple[Network, Endpoint], ...]
+    where: str
+
+
+def repair(work: Work) -> Report:
+    """Mends all that differs. Containers whose processes are gone, as after a reboot, have exited first."""
+    with work.machine.lock():
+        work.recover()
+        mended = _settle_boot(work)
+        removal.reap(work)
+        networks = {n.name: n for n in work.store.networks()}
+        if not networks:
+            return Report(tuple(mended), ())
+        members = [_member(work, networks, s, state) for s, state in _sandboxes(work)]
+        seen = Seen(work.machine.inventory(sysctls_of(networks.values())))
+        plans = [
+            firewall(work, networks, members, seen),
+            *[_network(work, network, seen) for network in networks.values()],
+            *_containers(work, members, seen),
+        ]
+        failed = _apply(work, [Plan(tuple(ops)) for ops in plans if ops], mended)
+        if not work.dry:
+            work.mend_proxy()
+        return Report(tuple(mended), tuple(failed))
+
+
+def _sandboxes(work: Work) -> list[tuple[Sandbox, State]]:
+    found = [*work.store.containers(), *work.store.foreign()]
+    return [(s, state) for s, state in found if state.word != "exited"]
+
+
+def _settle_boot(work: Work) -> list[str]:
+    """After a reboot no process of before runs: those containers have exited, their addresses are free."""
+    boot = work.machine.boot_id()
+    known = work.store.get(_BOOT)
+    if known == boot or work.dry:
+        return []
+    said = []
+    if known:
+        for sandbox, _ in work.store.supervised():
+            work.say(f"container {sandbox.name} ended with the machine")
+            removal.lost(work, sandbox)
+            said.append(f"container {sandbox.name} has exited: the machine was started anew")
+    with work.store.write():
+        work.store.put(_BOOT, boot)
+    return said
+
+
+def _member(work: Work, networks: dict[str, Network], sandbox: Sandbox, state: State) -> Member:
+    places = tuple([(networks[e.network], e) for e in work.store.endpoints_of(sandbox.name)])
+    alive = state.pid is not None and work.machine.alive(state.pid, state.started)
+    pid, started = (state.pid or 0, state.started or 0) if alive else (0, 0)
+    if not sandbox.target:
+        return Member(sandbox, pid, started, places, sandbox.name)
+    found = target.find(work, sandbox.target)
+    return Member(sandbox, 0, 0, places, found.netns if found is not None else "")
+
+
+def sysctls_of(networks: Iterable[Network]) -> tuple[str, ...]:
+    """The host's sysctls that networks depend on."""
+    keys = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"]
+    for network in networks:
+        six = f"net/ipv6/conf/{network.bridge}"
+        keys += [f"{six}/disable_ipv6", f"{six}/accept_ra", f"{six}/accept_redirects"]
+        keys += [f"net/ipv4/conf/{network.bridge}/{key}" for key in ("send_redirects", "accept_redirects")]
+    return tuple(keys)
+
+
+def firewall(work: Work, networks: dict[str, Network], members: Sequence[Member], seen: Seen) -> list[Op]:
+    """The firewall's part, as one transaction."""
+    tables = [op for op in driver.tables_want(work.store.root) if isinstance(op, TableAdd)]
+    return diff.firewall_steps(tables, elements(work, networks, members), seen.inventory)
+
+
+def elements(work: Work, networks: dict[str, Network], members: Sequence[Member]) -> list[ElementAdd]:
+    """All elements that are wanted."""
+    found = [op for network in networks.values() for op in network_elements(network)]
+    found += [op for m in members for network, e in m.places for op in endpoint_elements(network, e)]
+    port = work.store.get("proxy_port")
+    return [*found, *([proxy_element(int(port))] if port else [])]
+
+
+def _network(work: Work, network: Network, seen: Seen) -> list[Op]:
+    ops: list[Op] = []
+    if not network.internal:
+        ops += [driver.forwarding(v) for v in (4, 6) if (network.ipv4 if v == 4 else network.ipv6)]
+    ops += driver.network_wants(network, work.hosts_file(network.name))
+    lines = [
+        op
+        for sandbox, e in [
+            (work.store.container(e.container)[0], e) for e in work.store.endpoints(network.name)
+        ]
+        for op in driver.names_want(sandbox, e, [work.hosts_file(network.name)])
+    ]
+    from weft.core.firewall.foreign import foreign_wants
+
+    foreign = foreign_wants(network, work.machine.foreign_facts())
+    return [*diff.host_steps([*ops, *lines], seen), *foreign]
+
+
+def _containers(work: Work, members: Sequence[Member], seen: Seen) -> list[list[Op]]:
+    """The steps of containers: of those in need, all at once."""
+    plans = [tuple(_container(work, member, seen)) for member in members]
+    whole = [p for p in plans if p]
+    return [list(batched(whole).ops)] if whole else []
+
+
+def _container(work: Work, member: Member, seen: Seen) -> list[Op]:
+    sandbox = member.sandbox
+    if sandbox.mode == "host" or not member.where:
+        return []
+    ops: list[Op] = []
+    fresh = False
+    if not sandbox.target:
+        ops += _names(work, member, seen)
+        fresh = any(isinstance(op, (NetnsAdd, NetnsAttach)) for op in ops) and not member.pid
+    inside: list[Op] = []
+    for network, endpoint in member.places:
+        netns = member.where if sandbox.target else ""
+        wants = driver.endpoint_wants(network, sandbox, endpoint, netns)
+        inside += diff.endpoint_steps(wants, seen)
+    ops += inside
+    if fresh:
+        ops += driver.sandbox_starts(sandbox)
+    if inside or fresh:
+        new = {op.ifname for op in inside if op.netns and hasattr(op, "ifname")}
+        routes = driver.default_routes(member.places, member.where)
+        ops += [r for r in routes if r.ifname in new]
+    return ops
+
+
+def _names(work: Work, member: Member, seen: Seen) -> list[Op]:
+    """A container's name files and the name of its namespace, which its process may still have."""
+    sandbox = member.sandbox
+    shown = work.hosts_of(sandbox.name)
+    own = shown == work.own_hosts_file(sandbox.name)
+    lines = work.own_hosts_lines(sandbox, [n.name for n, _ in member.places]) if own else None
+    donor = sandbox.mode.partition(":")[2]
+    wants = driver.sandbox_wants(sandbox, shown, lines, donor=donor)
+    steps = diff.files_steps(wants, seen)
+    if member.pid:
+        steps = [
+            NetnsAttach(op.name, f"/proc/{member.pid}/ns/net") if isinstance(op, NetnsAdd) else op
+            for op in steps
+        ]
+    if member.pid and shown not in seen.files:
+        steps.append(HostsSwitch(sandbox.name, shown, shown, member.pid, member.started))
+    return steps
+
+
+def _apply(work: Work, plans: Sequence[Plan], mended: list[str]) -> list[str]:
+    """Does each plan as a whole. What one part cannot have must not keep the others down."""
+    failed = []
+    for plan in plans:
+        if work.dry:
+            work.show(plan)
+            mended += [op.describe() for op in plan.ops]
+            continue
+        try:
+            work.settle(work.make(REPAIR, "", plan, lambda: None, _births(plan)))
+            mended += [op.describe() for op in plan.ops]
+        except WeftError as error:
+            failed.append(str(error))
+    return failed
+
+
+def _births(plan: Plan) -> Plan:
+    """What a killed repair's successor takes back: links half made. It never takes a guard away."""
+    from weft.core.ops.link import BridgeAdd, VethAdd
+
+    return Plan(tuple([op for op in plan.ops if isinstance(op, (BridgeAdd, VethAdd))])).undo()
