@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from weft.core.model.errors import BadInput, NotPermitted, StoreError
-from weft.core.model.names import mac_bytes, root_id
+from weft.core.model.names import mac_bytes, mark, root_id
 from weft.engine.work import Work
 from weft.linux import files, netns
 from weft.linux.locks import ChangeLock, EntryLocks
@@ -140,6 +140,17 @@ class LinuxMachine:
         from weft.linux.inventory import look
 
         return look(self._hands, self.run_dir, sysctls)
+
+    def tables_seen(self) -> frozenset[str]:
+        from weft.linux import observe
+
+        return frozenset([family for family, _ in observe.tables(self._hands)])
+
+    def tables_stand(self, root: str) -> bool:
+        from weft.linux import observe
+
+        said = mark(root)
+        return [said, said] == [found for _, found in observe.tables(self._hands)]
 
     def boot_id(self) -> str:
         return files.read_sysctl("kernel/random/boot_id")

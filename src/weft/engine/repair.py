@@ -56,15 +56,42 @@ def repair(work: Work) -> Report:
             return Report(tuple(mended), ())
         members = [_member(work, networks, s, state) for s, state in _sandboxes(work)]
         seen = Seen(work.machine.inventory(sysctls_of(networks.values())))
-        plans = [
-            firewall(work, networks, members, seen),
-            *[_network(work, network, seen) for network in networks.values()],
-            *_containers(work, members, seen),
-        ]
-        failed = _apply(work, [Plan(tuple(ops)) for ops in plans if ops], mended)
+        plans = [firewall(work, networks, members, seen)]
+        plans += [_network(work, network, seen) for network in networks.values()]
+        failed = [f for ops in plans if ops for f in _apply(work, Plan(tuple(ops)), mended)]
+        failed += _containers(work, members, seen, mended)
         if not work.dry:
             work.mend_proxy()
         return Report(tuple(mended), tuple(failed))
+
+
+def mend_firewall(work: Work) -> Report:
+    """Only the firewall, where its tables are gone: what a flush takes is back at once."""
+    with work.machine.lock():
+        work.recover()
+        networks = {n.name: n for n in work.store.networks()}
+        if not networks:
+            return Report((), ())
+        members = members_of(work, networks)
+        wanted = elements(work, networks, members)
+        tables = [op for op in driver.tables_want(work.store.root) if isinstance(op, TableAdd)]
+        seen = work.machine.tables_seen()
+        missing = [t for t in tables if t.family not in seen]
+        families = {t.family for t in missing}
+        ops = [*missing, *[e for e in wanted if e.family in families]]
+        mended: list[str] = []
+        failed = _apply(work, Plan(tuple(ops)), mended) if ops else []
+        return Report(tuple(mended), tuple(failed))
+
+
+def members_of(work: Work, networks: dict[str, Network]) -> list[Member]:
+    """All containers with their places, without a look at their processes."""
+    return [_placed(work, networks, s) for s, _ in _sandboxes(work)]
+
+
+def _placed(work: Work, networks: dict[str, Network], sandbox: Sandbox) -> Member:
+    places = tuple([(networks[e.network], e) for e in work.store.endpoints_of(sandbox.name)])
+    return Member(sandbox, 0, 0, places, "")
 
 
 def _sandboxes(work: Work) -> list[tuple[Sandbox, State]]:
@@ -90,7 +117,7 @@ def _settle_boot(work: Work) -> list[str]:
 
 
 def _member(work: Work, networks: dict[str, Network], sandbox: Sandbox, state: State) -> Member:
-    places = tuple([(networks[e.network], e) for e in work.store.endpoints_of(sandbox.name)])
+    places = _placed(work, networks, sandbox).places
     alive = state.pid is not None and work.machine.alive(state.pid, state.started)
     pid, started = (state.pid or 0, state.started or 0) if alive else (0, 0)
     if not sandbox.target:
@@ -141,11 +168,16 @@ def _network(work: Work, network: Network, seen: Seen) -> list[Op]:
     return [*diff.host_steps([*ops, *lines], seen), *foreign]
 
 
-def _containers(work: Work, members: Sequence[Member], seen: Seen) -> list[list[Op]]:
-    """The steps of containers: of those in need, all at once."""
+def _containers(work: Work, members: Sequence[Member], seen: Seen, mended: list[str]) -> list[str]:
+    """The containers in need, all at once; where that fails one by one, so that one keeps no other down."""
     plans = [tuple(_container(work, member, seen)) for member in members]
     whole = [p for p in plans if p]
-    return [list(batched(whole).ops)] if whole else []
+    if not whole:
+        return []
+    failed = _apply(work, batched(whole), mended)
+    if not failed or len(whole) == 1:
+        return failed
+    return [f for ops in whole for f in _apply(work, Plan(ops), mended)]
 
 
 def _container(work: Work, member: Member, seen: Seen) -> list[Op]:
@@ -191,20 +223,17 @@ def _names(work: Work, member: Member, seen: Seen) -> list[Op]:
     return steps
 
 
-def _apply(work: Work, plans: Sequence[Plan], mended: list[str]) -> list[str]:
-    """Does each plan as a whole. What one part cannot have must not keep the others down."""
-    failed = []
-    for plan in plans:
-        if work.dry:
-            work.show(plan)
-            mended += [op.describe() for op in plan.ops]
-            continue
+def _apply(work: Work, plan: Plan, mended: list[str]) -> list[str]:
+    """Does a plan as a whole; why it could not be done. What one part cannot have keeps no other down."""
+    if work.dry:
+        work.show(plan)
+    else:
         try:
             work.settle(work.make(REPAIR, "", plan, lambda: None, _births(plan)))
-            mended += [op.describe() for op in plan.ops]
         except WeftError as error:
-            failed.append(str(error))
-    return failed
+            return [str(error)]
+    mended += [op.describe() for op in plan.ops]
+    return []
 
 
 def _births(plan: Plan) -> Plan:

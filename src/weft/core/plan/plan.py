@@ -39,7 +39,12 @@ def batched(plans: Sequence[tuple[Op, ...]], size: int = 200) -> Plan:
     return Plan(tuple(ops))
 
 
-_STAGES = {"EtcNetns": 0, "NetnsAdd": 1, "VethAdd": 2, "ElementAdd": 3, "HostsAdd": 9}
+_STAGES = {
+    **dict.fromkeys(("OwnHosts", "EtcNetns"), 0),
+    **dict.fromkeys(("NetnsAdd", "NetnsAttach"), 1),
+    **{"VethAdd": 2, "ElementAdd": 3},
+    **dict.fromkeys(("HostsAdd", "HostsSwitch"), 9),
+}
 
 
 def _stage(op: Op) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from weft.frontends.cli.main import out, say, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from weft.engine.repair import Report
     from weft.frontends.cli.args import Args
 
 
@@ -25,3 +28,48 @@ def repair(args: Args) -> int:
     for line in done.failed:
         say(f"warning: {line}")
     return 1 if done.failed else 0
+
+
+def watch(args: Args) -> int:
+    """``weft watch``: repairs on the kernel's notices, until it is stopped."""
+    import time
+
+    from weft.engine.watch import watch as keep
+    from weft.linux.notices import Heard
+
+    work = work_for(args)
+    as_json = args.one("format") == "json"
+
+    def tell(done: Report) -> None:
+        if as_json:
+            import json
+
+            out(json.dumps({"mended": list(done.mended), "failed": list(done.failed)}))
+        else:
+            out(
+                f"mended {len(done.mended)} things: {done.mended[0]}"
+                if done.mended
+                else "nothing could be mended"
+            )
+            for line in done.failed:
+                say(f"warning: {line}")
+        sys.stdout.flush()
+
+    with Heard() as heard:
+        try:
+            keep(work, heard, time.monotonic, tell)
+        except KeyboardInterrupt:
+            return 0
+    return 0
+
+
+def gc(args: Args) -> int:
+    """``weft gc``: prints what it removed."""
+    from weft.engine import gc
+
+    work = work_for(args)
+    done = gc.collect(work)
+    if not work.dry and work.step is None:
+        for line in done:
+            out(line)
+    return 0

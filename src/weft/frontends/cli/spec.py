@@ -390,6 +390,14 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "make the kernel agree with the wishes again: after a flush, a reboot, or a foreign hand",
         "weft repair --dry-run",
     ),
+    "watch": (
+        "",
+        (),
+        "repair:watch",
+        "keep repairing, at once when the kernel tells of a change, until stopped",
+        "weft watch --format json",
+    ),
+    "gc": ("", (), "repair:gc", "remove what nothing wants any more", "weft gc --dry-run"),
     "completion": (
         "SHELL",
         (),
@@ -410,7 +418,7 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
 
 NOT_YET = (
     *"wait stop kill pause unpause rename top stats events spec oci-hook".split(),
-    *"why doctor gc watch serve dns up down diff config status".split(),
+    *"why doctor serve dns up down diff config status".split(),
     "kernel birth",
     *"shape partition heal capture".split(),
 )
