@@ -8,7 +8,7 @@ import pytest
 
 from foreign.daemons import needs
 from foreign.town import Town
-from harness import Host, Lan
+from harness import REPO, Host, Lan, settle
 
 #: What dockerd 20.10 leaves for its bridge docker0, in the words of nft.
 DOCKER = """
@@ -191,6 +191,34 @@ def test_mended_whatever_was_done_to_it(town: Town, harm: str) -> None:
     mended = town.rules("ip", "filter")
     town.mend()
     assert town.rules("ip", "filter") == mended
+
+
+def test_what_a_lost_bridge_leaves_is_collected(town: Town) -> None:
+    """Its network was forgotten, as with a database that is gone."""
+    town.host.nft(DOCKER % "drop")
+    before = town.rules("ip", "filter")
+    town.host.weft("net", "create", "blue")
+    town.host.ip("link", "del", town.bridge)
+    town.host.sh("rm /var/lib/weft/*")
+    town.host.weft("gc")
+    assert town.rules("ip", "filter") == before
+
+
+def test_watched(town: Town) -> None:
+    """`weft watch` answers what is done to the chain."""
+    town.host.nft(DOCKER % "drop")
+    town.settle_in()
+    whole = town.rules("ip", "filter")
+    watch = town.host.popen([str(REPO / "weft"), "watch"])
+    try:
+        for harm in ("flush chain ip filter WEFT-FORWARD", "flush ruleset"):
+            town.host.nft(harm)
+            if harm == "flush ruleset":
+                town.host.nft(DOCKER % "drop")
+            assert settle(town.host, lambda: town.rules("ip", "filter") == whole, 20)
+            assert town.works()
+    finally:
+        watch.end()
 
 
 def test_each_family_where_the_network_has_it(town: Town) -> None:

@@ -7,7 +7,7 @@ import errno
 
 from weft.core.firewall import foreign as decide
 from weft.core.model.errors import KernelError
-from weft.core.model.foreign import PASS, Filter, ForeignFacts, Place, SeenRule
+from weft.core.model.foreign import PASS, Filter, FilterRule, ForeignFacts, Place
 from weft.core.ops import foreign as op
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import nft_expr as ex
@@ -69,7 +69,7 @@ def _filter(netlink: Netlink, base: nf.Chain, chains: Sequence[str]) -> Filter:
     )
 
 
-def _rules(netlink: Netlink, family: int, table: str, chain: str) -> tuple[SeenRule, ...]:
+def _rules(netlink: Netlink, family: int, table: str, chain: str) -> tuple[FilterRule, ...]:
     """A chain's rules; none where it went meanwhile."""
     try:
         payloads = netlink.dump(nf.dump_rules(family, table, chain))
@@ -163,11 +163,11 @@ def _change(netlink: Netlink, step: Step) -> None:
             raise
 
 
-def _messages(step: Step, base: Sequence[SeenRule], passes: Sequence[SeenRule]) -> list[Message]:
+def _messages(step: Step, base: Sequence[FilterRule], passes: Sequence[FilterRule]) -> list[Message]:
     place = step.place
     family, table = _NUMBERS[place.family], place.table
 
-    def without(chain: str, rules: Iterable[SeenRule]) -> list[Message]:
+    def without(chain: str, rules: Iterable[FilterRule]) -> list[Message]:
         return [nf.del_rule(family, table, chain, r.handle) for r in rules]
 
     jumps = without(place.chain, [r for r in base if r.verdict == PASS])
@@ -183,17 +183,17 @@ def _messages(step: Step, base: Sequence[SeenRule], passes: Sequence[SeenRule]) 
     return [*mine, *[nf.new_rule(_wire(place, PASS, rule)) for rule in rules]]
 
 
-def _jump(place: Place, base: Sequence[SeenRule]) -> Message:
+def _jump(place: Place, base: Sequence[FilterRule]) -> Message:
     """Before the first rule that refuses all the rest, or at the end."""
     number = decide.position(Filter(place, "", tuple(base)))
-    rule = _wire(place, place.chain, SeenRule(verdict=PASS))
+    rule = _wire(place, place.chain, FilterRule(verdict=PASS))
     if not number:
         return nf.new_rule(rule)
     anchor = [r for r in base if r.verdict != PASS][number - 1]
     return nf.new_rule(rule._replace(position=anchor.handle), nf.NLM_F_CREATE)
 
 
-def _wire(place: Place, chain: str, rule: SeenRule) -> nf.RuleDef:
+def _wire(place: Place, chain: str, rule: FilterRule) -> nf.RuleDef:
     """As iptables-nft writes it: it reads back what it knows, and refuses the table for the rest."""
     exprs: list[ex.Expr] = []
     for key, name in ((ex.NFT_META_IIFNAME, rule.iif), (ex.NFT_META_OIFNAME, rule.oif)):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
 from weft.core.firewall.tables import tables
 from weft.core.model.address import Address, Cidr, Subnet
-from weft.core.model.foreign import Place, SeenRule
+from weft.core.model.foreign import FilterRule, Place
 from weft.core.model.network import Endpoint, Network, Pool
 from weft.core.model.publish import Publish
 from weft.core.ops import address, file, foreign, hop, link, loopback, netns, nft, route, rule, wire
@@ -51,7 +51,9 @@ ENDPOINTS = st.builds(
     aliases=st.lists(NAMES, max_size=3).map(tuple),
     publish=st.lists(PUBLISHES, max_size=3).map(tuple),
 )
-APART = st.sampled_from(((), (SeenRule("br", "docker0", "drop"), SeenRule("br", verdict="DOCKER-STAGE-2"))))
+APART = st.sampled_from(
+    ((), (FilterRule("br", "docker0", "drop"), FilterRule("br", verdict="DOCKER-STAGE-2")))
+)
 FOREIGN = st.builds(
     Place,
     st.sampled_from(("nft", "iptables-nft", "iptables-legacy")),

@@ -25,7 +25,7 @@ class Place(Record):
         return {"ip": (4,), "ip6": (6,)}.get(self.family, (4, 6))
 
 
-class SeenRule(Record):
+class FilterRule(Record):
     """A rule: what it says of interfaces, and its verdict: ``accept``, ``drop``, ``return``, ``reject``, the
     chain that it jumps or goes to, or "". ``plain``: it says nothing else."""
 
@@ -48,8 +48,8 @@ class Filter(Record):
 
     place: Place
     policy: str
-    rules: tuple[SeenRule, ...]
-    passes: tuple[SeenRule, ...] | None = None
+    rules: tuple[FilterRule, ...]
+    passes: tuple[FilterRule, ...] | None = None
     apart: str = ""
     bare: tuple[str, ...] = ()
 
