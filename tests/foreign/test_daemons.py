@@ -186,6 +186,45 @@ def test_firewalld_comes_later(town: Town) -> None:
         assert town.works()
 
 
+def test_firewalld_died_and_its_table_stays(town: Town) -> None:
+    """All is refused then, and nobody is left to ask: that is said, and a network can be removed still."""
+    needs("firewalld", "firewall-cmd", "dbus-daemon")
+    with Firewalld(town.host) as firewalld:
+        town.settle_in()
+        firewalld.process.kill()
+        firewalld.process.wait(10)
+        refused = town.host.weft("net", "create", "red", check=False)
+        assert (refused.returncode, "not running" in refused.stderr) == (1, True)
+        assert "nft delete table inet firewalld" in refused.stderr
+        assert [n["name"] for n in town.host.weft_json("net", "ls")] == ["blue"]
+        town.host.weft("rm", "-f", "c")
+        town.host.weft("net", "rm", "blue")
+        town.host.nft("delete", "table", "inet", "firewalld")
+        town.settle_in()
+        assert town.works()
+        # What was permanent of a network that went meanwhile is collected.
+        town.host.weft("rm", "-f", "c")
+        town.host.weft("net", "rm", "blue")
+        firewalld.start()
+        assert len(firewalld.trusted()) == 1
+        town.host.weft("gc")
+        firewalld.reload()
+        assert firewalld.trusted() == []
+
+
+def test_told_twice_is_no_error(walled: tuple[Town, Firewalld]) -> None:
+    """Another may have done the same meanwhile; what is done by hand is not undone halfway."""
+    town, firewalld = walled
+    town.settle_in("--bridge", "lab0")
+    town.host.run(["firewall-cmd", "--permanent", "--zone=trusted", "--remove-interface=lab0"])
+    town.host.weft("rm", "-f", "c")
+    town.host.weft("net", "rm", "blue")
+    town.host.run(["firewall-cmd", "--permanent", "--zone=trusted", "--add-interface=lab0"])
+    town.settle_in("--bridge", "lab0")
+    assert firewalld.trusted() == ["lab0"]
+    assert town.works()
+
+
 def test_the_administrators_zone_stays(walled: tuple[Town, Firewalld]) -> None:
     town, firewalld = walled
     town.host.run(["firewall-cmd", "--zone=dmz", "--add-interface=lab0"])

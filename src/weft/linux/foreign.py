@@ -132,17 +132,20 @@ def do(netlink: Netlink, step: Op) -> None:
 
 
 def _zone(step: op.ZoneAdd | op.ZoneDel) -> None:
-    for line in step.shell():
+    for words in step.calls():
         try:
-            _run(line.split())
+            _run(words)
         except KernelError as error:
-            if not _said_before(error.message):
+            dead = "not running" in error.message
+            if dead and isinstance(step, op.ZoneAdd):
+                hint = "start it, or take away what it left: nft delete table inet firewalld"
+                raise KernelError(error.message, hint=hint) from None
+            if not dead and not any(word in error.message for word in _SO_ALREADY):
                 raise
 
 
-def _said_before(message: str) -> bool:
-    """What firewalld answers when it is so already, or when there is no firewalld to ask any more."""
-    return any(word in message for word in ("ALREADY_ENABLED", "NOT_ENABLED", "NOT_RUNNING", "not running"))
+#: What firewalld answers where it is as it should be (firewalld.dbus(5)).
+_SO_ALREADY = ("ALREADY_ENABLED", "ZONE_ALREADY_SET", "NOT_ENABLED", "UNKNOWN_INTERFACE")
 
 
 Step = op.PassChainAdd | op.PassChainDel | op.PassAdd | op.PassDel

@@ -153,6 +153,10 @@ class ZoneAdd(Op):
         return f"bind {', '.join(self.bridges)} to firewalld's zone {TRUSTED}"
 
     def shell(self) -> tuple[str, ...]:
+        return _quietly(self.calls())
+
+    def calls(self) -> tuple[tuple[str, ...], ...]:
+        """The calls of firewall-cmd(1), which takes 0.3 s to start: it is told of all at once."""
         return _zone("add", self.bridges)
 
     def undo(self) -> Op:
@@ -169,13 +173,20 @@ class ZoneDel(Op):
         return f"take {', '.join(self.bridges)} out of firewalld's zone {TRUSTED}"
 
     def shell(self) -> tuple[str, ...]:
+        return _quietly(self.calls())
+
+    def calls(self) -> tuple[tuple[str, ...], ...]:
+        """The calls of firewall-cmd(1)."""
         return _zone("remove", self.bridges)
 
     def undo(self) -> Op:
         return ZoneAdd(self.bridges)
 
 
-def _zone(verb: str, bridges: tuple[str, ...]) -> tuple[str, ...]:
-    """firewall-cmd(1) starts in 0.3 s: it is told of all at once."""
-    words = " ".join([f"--zone={TRUSTED}", *[f"--{verb}-interface={quote(b)}" for b in bridges]])
-    return (f"firewall-cmd -q {words}", f"firewall-cmd -q --permanent {words}")
+def _zone(verb: str, bridges: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    words = f"--zone={TRUSTED}", *[f"--{verb}-interface={name}" for name in bridges]
+    return ("firewall-cmd", *words), ("firewall-cmd", "--permanent", *words)
+
+
+def _quietly(calls: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    return tuple([" ".join([quote(word) for word in words]) + " >/dev/null" for words in calls])
