@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from xml.etree import ElementTree
 
 import pytest
 
