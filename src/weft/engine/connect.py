@@ -206,7 +206,9 @@ def _gateways(before: container.Members, after: container.Members, where: str) -
         if was is None:
             ops.append(route)
         elif was != route:
-            ops.append(GatewayChange(route.gateway, route.ifname, was.gateway, was.ifname, where))
+            ops.append(
+                GatewayChange(route.gateway, route.ifname, was.gateway, was.ifname, where, route.metric)
+            )
     return ops
 
 

@@ -113,7 +113,9 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     file.OwnHosts: st.builds(file.OwnHosts, PATHS, st.lists(NAMES, max_size=4).map(tuple)),
     file.HostsSwitch: st.builds(file.HostsSwitch, NAMES, PATHS, PATHS, st.just(0) | NUMBERS, NUMBERS),
     hop.RouteAdd: st.builds(hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR),
-    hop.GatewayChange: st.builds(hop.GatewayChange, ADDRESSES, IFNAMES, ADDRESSES, IFNAMES, FAR),
+    hop.GatewayChange: st.builds(
+        hop.GatewayChange, ADDRESSES, IFNAMES, ADDRESSES, IFNAMES, FAR, st.integers(0, 9999)
+    ),
     link.PortIsolate: st.builds(link.PortIsolate, IFNAMES, st.booleans()),
     link.LinkMtu: st.builds(link.LinkMtu, IFNAMES, st.integers(68, 65535), st.integers(68, 65535), PLACES),
     link.AddrGenNone: st.builds(link.AddrGenNone, IFNAMES, PLACES),
@@ -197,7 +199,7 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     nft.ElementDel: ADDED.map(lambda op: op.undo()),
     nft.TableAdd: HEX.flatmap(lambda root: st.sampled_from(tables(root[:8]))),
     nft.TableDel: st.builds(nft.TableDel, st.sampled_from(("inet", "bridge")), st.just("weft")),
-    route.DefaultRoute: st.builds(route.DefaultRoute, ADDRESSES, IFNAMES, NAMES),
+    route.DefaultRoute: st.builds(route.DefaultRoute, ADDRESSES, IFNAMES, NAMES, st.integers(0, 9999)),
     route.ProhibitAdd: st.builds(route.ProhibitAdd, SUBNETS, NUMBERS, st.integers(1, 255)),
     route.ProhibitDel: st.builds(route.ProhibitDel, SUBNETS, NUMBERS, st.integers(1, 255)),
     rule.RuleAdd: st.builds(rule.RuleAdd, RULES),

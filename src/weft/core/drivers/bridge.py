@@ -270,6 +270,10 @@ def gateway_of(members: Iterable[tuple[Network, Endpoint]], version: int) -> tup
     return fit[0] if fit else None
 
 
+#: Of a default route in a namespace that is somebody else's: the one that he gave it goes first.
+FOREIGN_METRIC = 7765
+
+
 def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> list[DefaultRoute]:
     """The default routes of a container, one a family."""
     found = []
@@ -279,7 +283,8 @@ def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> l
             network, endpoint = chosen
             address = endpoint.address_of(version)
             assert address is not None  # gateway_of() has seen to it
-            found.append(DefaultRoute(network.gateway_for(address), endpoint.ifname, where))
+            foreign = FOREIGN_METRIC if ":" in endpoint.container else 0
+            found.append(DefaultRoute(network.gateway_for(address), endpoint.ifname, where, foreign))
     return found
 
 
