@@ -1,9 +1,8 @@
 """The loopback proxy: published ports on 127.x and ::1, without route_localnet, and held against others.
 
-And those whose host address and container have no family in common, which nftables cannot translate. One
-process for the host, resident only while there is such a publish. A rule of the firewall redirects
-connections to 127.x to its one TCP listener; all else reaches its held sockets directly.
-It is told what to do on a unix SOCK_SEQPACKET socket by uid 0, one packet a request, one a reply::
+And those whose host address and container have no family in common. One process for the host, there while
+one of them is. Connections to 127.x are redirected to its listener; all else reaches its held sockets.
+Uid 0 tells it what to do on a unix SOCK_SEQPACKET socket, one packet a request, one a reply::
 
     add PROTO HOST_IP HOST_PORT TARGET_IP TARGET_PORT   (up to 200 lines; the held sockets by SCM_RIGHTS)
     del PROTO HOST_IP HOST_PORT                         (up to 200 lines; missing ones are fine)

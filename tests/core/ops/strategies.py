@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
 from weft.core.firewall.tables import tables
 from weft.core.model.address import Address, Cidr, Subnet
-from weft.core.model.foreign import Place, SeenRule
+from weft.core.model.foreign import FilterRule, Place
 from weft.core.model.network import Endpoint, Network, Pool
 from weft.core.model.publish import Publish
 from weft.core.ops import (
@@ -69,7 +69,9 @@ ENDPOINTS = st.builds(
     aliases=st.lists(NAMES, max_size=3).map(tuple),
     publish=st.lists(PUBLISHES, max_size=3).map(tuple),
 )
-APART = st.sampled_from(((), (SeenRule("br", "docker0", "drop"), SeenRule("br", verdict="DOCKER-STAGE-2"))))
+APART = st.sampled_from(
+    ((), (FilterRule("br", "docker0", "drop"), FilterRule("br", verdict="DOCKER-STAGE-2")))
+)
 FOREIGN = st.builds(
     Place,
     st.sampled_from(("nft", "iptables-nft", "iptables-legacy")),
@@ -189,8 +191,8 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     foreign.PassDel: st.builds(foreign.PassDel, FOREIGN, IFNAMES, APART),
     foreign.PassChainAdd: st.builds(foreign.PassChainAdd, FOREIGN, st.integers(0, 99)),
     foreign.PassChainDel: st.builds(foreign.PassChainDel, FOREIGN),
-    foreign.ZoneAdd: st.builds(foreign.ZoneAdd, IFNAMES),
-    foreign.ZoneDel: st.builds(foreign.ZoneDel, IFNAMES),
+    foreign.ZoneAdd: st.builds(foreign.ZoneAdd, st.tuples(IFNAMES)),
+    foreign.ZoneDel: st.builds(foreign.ZoneDel, st.tuples(IFNAMES, IFNAMES)),
     nft.ElementAdd: ADDED,
     nft.ElementDel: ADDED.map(lambda op: op.undo()),
     nft.TableAdd: HEX.flatmap(lambda root: st.sampled_from(tables(root[:8]))),
