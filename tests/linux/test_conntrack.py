@@ -103,13 +103,17 @@ def test_the_protocol_counts() -> None:
 
 @sandboxed
 def test_connections_of_tcp() -> None:
-    with tracking() as table, socket.create_server((OWN, 70)) as server:
-        with socket.create_connection((OWN, 70)), server.accept()[0]:
-            assert table.tracked() == {(6, OWN, 70)}
-            table.flush(("udp", OWN, 70))
-            assert table.tracked() == {(6, OWN, 70)}
-            table.flush(("tcp", "0.0.0.0", 70))
-            assert table.tracked() == set()
+    with (
+        tracking() as table,
+        socket.create_server((OWN, 70)) as server,
+        socket.create_connection((OWN, 70)),
+        server.accept()[0],
+    ):
+        assert table.tracked() == {(6, OWN, 70)}
+        table.flush(("udp", OWN, 70))
+        assert table.tracked() == {(6, OWN, 70)}
+        table.flush(("tcp", "0.0.0.0", 70))
+        assert table.tracked() == set()
 
 
 @sandboxed

@@ -14,7 +14,7 @@ from core.wire.sandbox import NETLINK_NETFILTER, Kernel, command, sandboxed
 from weft.core.wire import buffer as wire
 from weft.core.wire import ctnetlink as ct
 
-LOCAL = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+LOCAL: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 FAMILIES = pytest.mark.parametrize("family", LOCAL, ids=("ipv4", "ipv6"))
 #: Without a rule that asks for it a namespace tracks nothing. Port 53 is led to 54.
 RULES = """
@@ -149,12 +149,16 @@ def test_zones_are_kept_apart() -> None:
 
 @sandboxed
 def test_connections_of_tcp() -> None:
-    with tracking() as kernel, socket.create_server(("127.0.0.1", 70)) as server:
-        with socket.create_connection(("127.0.0.1", 70)) as client, server.accept()[0]:
-            (only,) = found(kernel, ct.dump_port(socket.AF_INET, 6, 70))
-            assert only.original.sport == client.getsockname()[1]
-            assert only.reply == ct.Tuple(only.original.dst, only.original.src, 6, 70, only.original.sport)
-            kernel.do(ct.del_connection(only))
+    with (
+        tracking() as kernel,
+        socket.create_server(("127.0.0.1", 70)) as server,
+        socket.create_connection(("127.0.0.1", 70)) as client,
+        server.accept()[0],
+    ):
+        (only,) = found(kernel, ct.dump_port(socket.AF_INET, 6, 70))
+        assert only.original.sport == client.getsockname()[1]
+        assert only.reply == ct.Tuple(only.original.dst, only.original.src, 6, 70, only.original.sport)
+        kernel.do(ct.del_connection(only))
 
 
 @sandboxed
