@@ -51,6 +51,7 @@ C = "run --network blue --name c --ip 192.168.10.20"
 #: Stands behind ``c`` in the hosts file, with a line of another length.
 LATE = "run --network blue --name later-one --ip 192.168.10.30 --network-alias another-name"
 OTHER = "run --network blue --name other --ip 192.168.10.40 -p 9090:90 -p 9091:91/udp"
+PORTS = "0.0.0.0:8080:80 8081:81/udp [::1]:8080:80"
 NAMES = "ns add red green"
 SWITCH = "switch add br0 --addr 10.0.5.254/24"
 PLUG = "switch plug br0 red=10.0.5.1/24 green=10.0.5.2/24,fd05::2/64"
@@ -80,6 +81,25 @@ STORIES = {
         ),
         Story(
             "rm-last-port", (BLUE, f"{C} -d -p 8080:80 {SLEEP}"), "rm -f c", (f"{C} -d -p 8080:80 {SLEEP}",)
+        ),
+        Story("net-publish", (BLUE, C), f"net publish blue c {PORTS}", (f"net unpublish blue c {PORTS}",)),
+        Story(
+            "net-publish-next",
+            (BLUE, OTHER, C),
+            f"net publish blue c {PORTS}",
+            (f"net unpublish blue c {PORTS}",),
+        ),
+        Story(
+            "net-unpublish",
+            (BLUE, C, f"net publish blue c 7000:70 {PORTS}"),
+            f"net unpublish blue c {PORTS}",
+            (f"net publish blue c {PORTS}",),
+        ),
+        Story(
+            "net-unpublish-last",
+            (BLUE, C, f"net publish blue c {PORTS}"),
+            f"net unpublish blue c {PORTS}",
+            (f"net publish blue c {PORTS}",),
         ),
         Story("ns-add", (), "ns add a b", ("ns rm a b",)),
         Story("ns-adopt", ("ns add a",), "ns adopt b a", ("ns rm b",)),

@@ -16,6 +16,7 @@ from weft.core.model.enter import Command, Way
 from weft.core.model.errors import Conflict, KernelError, NotFound
 from weft.core.model.facts import BridgeFact, HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.model.foreign import ForeignFacts
+from weft.core.model.inventory import Inventory
 from weft.core.model.launch import Launch
 from weft.core.model.link import Space
 from weft.core.model.namespace import Holder, NsFact
@@ -333,6 +334,25 @@ class FakeMachine:
 
     def now(self) -> int:
         return self.clock
+
+    def inventory(self, sysctls: Iterable[str]) -> Inventory:
+        raise NotImplementedError("repair is tried on real machines")
+
+    def boot_id(self) -> str:
+        return "boot"
+
+    def tables_seen(self) -> frozenset[str]:
+        return frozenset(self.tables)
+
+    def tables_stand(self, root: str) -> bool:
+        return set(self.tables) == {"inet", "bridge"}
+
+    def free_port(
+        self, proto: str, address: str, low: int, high: int, start: int, is_taken: Callable[[int], bool]
+    ) -> int:
+        low, high = (low, high) if low else (32768, 60999)
+        ports = [low + (start + n) % (high - low + 1) for n in range(high - low + 1)]
+        return next(p for p in ports if p not in self.busy_ports and not is_taken(p))
 
     def uptime(self) -> int:
         return self.clock

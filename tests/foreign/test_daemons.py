@@ -102,16 +102,20 @@ def test_docker_comes_later_and_drops(town: Town) -> None:
 
 
 def test_all_rules_are_flushed_beside_docker(crowd: tuple[Town, Docker]) -> None:
-    """Isolation holds by routing rules; dockerd comes back by a restart, and weft's part stays good."""
+    """dockerd comes back by a restart, weft by a repair, in any order."""
     town, docker = crowd
     town.settle_in()
-    town.host.nft("flush", "ruleset")
-    docker.restart()
-    for name in ("d1", "d2"):
-        docker.again(name)
-    town.mend()
-    assert '"' + town.bridge + '"' in town.rules("ip", "filter")
-    assert town.reaches_out("d1")
+    for first in ("docker", "weft"):
+        town.host.nft("flush", "ruleset")
+        assert not town.works()
+        if first == "weft":
+            town.mend()
+            assert town.works()
+        docker.restart()
+        for name in ("d1", "d2"):
+            docker.again(name)
+        town.mend()
+        both_work_apart(town, docker)
 
 
 def test_docker_with_the_older_tables(town: Town) -> None:
@@ -137,13 +141,19 @@ def test_a_docker_container_joins_a_weft_network(crowd: tuple[Town, Docker]) -> 
     town, docker = crowd
     town.settle_in()
     docker.run("d3", "--network", "none")
-    assert not town.gets("d3", town.address)
-    town.host.weft("net", "connect", "blue", "docker:d3")
-    assert town.gets("d3", town.address)
-    assert town.reaches_out("d3")
+    for name in ("d2", "d3"):
+        assert not town.gets(name, town.address)
+        town.host.weft("net", "connect", "blue", f"docker:{name}")
+        assert town.gets(name, town.address)
+        assert town.reaches_out(name)
+    # d2 keeps the default route that Docker gave it; d3 had none.
+    ways = [town.host.ip("route", "get", Lan.FAR, netns=name).split()[4] for name in ("d2", "d3")]
+    assert ways == ["eth0", "eth0"]
+    assert town.host.ip("route", "get", Lan.FAR, netns="d2").split()[2] == "172.17.0.1"
     assert not town.gets("d3", addresses(docker)["d2"])
-    town.host.weft("net", "disconnect", "blue", "docker:d3")
-    assert not town.gets("d3", town.address)
+    for name in ("d2", "d3"):
+        town.host.weft("net", "disconnect", "blue", f"docker:{name}")
+        assert not town.gets(name, town.address)
 
 
 @pytest.fixture
@@ -180,6 +190,70 @@ def test_firewalld_comes_later(town: Town) -> None:
         assert town.works()
         firewalld.host.run(["firewall-cmd", "--complete-reload"])
         assert town.works()
+
+
+def test_firewalld_died_and_its_table_stays(town: Town) -> None:
+    """All is refused then, and nobody is left to ask: that is said, and a network can be removed still."""
+    needs("firewalld", "firewall-cmd", "dbus-daemon")
+    with Firewalld(town.host) as firewalld:
+        town.settle_in()
+        firewalld.process.kill()
+        firewalld.process.wait(10)
+        refused = town.host.weft("net", "create", "red", check=False)
+        assert (refused.returncode, "not running" in refused.stderr) == (1, True)
+        assert "nft delete table inet firewalld" in refused.stderr
+        assert [n["name"] for n in town.host.weft_json("net", "ls")] == ["blue"]
+        town.host.weft("rm", "-f", "c")
+        town.host.weft("net", "rm", "blue")
+        town.host.nft("delete", "table", "inet", "firewalld")
+        town.settle_in()
+        assert town.works()
+        # What was permanent of a network that went meanwhile is collected.
+        town.host.weft("rm", "-f", "c")
+        town.host.weft("net", "rm", "blue")
+        firewalld.start()
+        assert len(firewalld.trusted()) == 1
+        town.host.weft("gc")
+        firewalld.reload()
+        assert firewalld.trusted() == []
+
+
+def test_told_twice_is_no_error(walled: tuple[Town, Firewalld]) -> None:
+    """Another may have done the same meanwhile; what is done by hand is not undone halfway."""
+    town, firewalld = walled
+    town.settle_in("--bridge", "lab0")
+    town.host.run(["firewall-cmd", "--permanent", "--zone=trusted", "--remove-interface=lab0"])
+    town.host.weft("rm", "-f", "c")
+    town.host.weft("net", "rm", "blue")
+    town.host.run(["firewall-cmd", "--permanent", "--zone=trusted", "--add-interface=lab0"])
+    town.settle_in("--bridge", "lab0")
+    assert firewalld.trusted() == ["lab0"]
+    assert town.works()
+
+
+def test_the_administrators_zone_stays(walled: tuple[Town, Firewalld]) -> None:
+    town, firewalld = walled
+    town.host.run(["firewall-cmd", "--zone=dmz", "--add-interface=lab0"])
+    town.settle_in("--bridge", "lab0")
+    assert firewalld.trusted() == []
+    assert not town.reaches_out()
+
+
+def test_docker_with_ipv6(town: Town) -> None:
+    needs("dockerd", "docker", "ip6tables")
+    six = ("--experimental", "--ip6tables", "--ipv6", "--fixed-cidr-v6", "fd77::/64")
+    with Docker(town.host, *six) as docker:
+        docker.run("d1")
+        assert "DOCKER-ISOLATION-STAGE-2" in town.host.run(["ip6tables", "-S"]).stdout
+        town.settle_in("--ipv6")
+        town.host.run(["ip6tables", "-P", "FORWARD", "DROP"])
+        assert town.host.pings(Lan.FAR6, netns="c")
+        ask = "{{.NetworkSettings.GlobalIPv6Address}}"
+        theirs = town.host.run(["docker", "inspect", "-f", ask, "d1"]).stdout.strip()
+        assert settle(town.host, lambda: town.host.pings(theirs), 10)  # past duplicate address detection
+        assert not town.host.pings(theirs, netns="c", timeout=1)
+        docker.restart()
+        assert town.host.pings(Lan.FAR6, netns="c")
 
 
 def test_firewalld_and_docker(walled: tuple[Town, Firewalld]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from foreign.daemons import needs
 from foreign.town import Town
-from harness import Host, Lan
+from harness import REPO, Host, Lan, settle
 
 #: What dockerd 20.10 leaves for its bridge docker0, in the words of nft.
 DOCKER = """
@@ -193,16 +193,51 @@ def test_mended_whatever_was_done_to_it(town: Town, harm: str) -> None:
     assert town.rules("ip", "filter") == mended
 
 
+def test_what_a_lost_bridge_leaves_is_collected(town: Town) -> None:
+    """Its network was forgotten, as with a database that is gone."""
+    town.host.nft(DOCKER % "drop")
+    before = town.rules("ip", "filter")
+    town.host.weft("net", "create", "blue")
+    town.host.ip("link", "del", town.bridge)
+    town.host.sh("rm /var/lib/weft/*")
+    town.host.weft("gc")
+    assert town.rules("ip", "filter") == before
+
+
+def test_watched(town: Town) -> None:
+    """`weft watch` answers what is done to the chain."""
+    town.host.nft(DOCKER % "drop")
+    town.settle_in()
+    whole = town.rules("ip", "filter")
+    watch = town.host.popen([str(REPO / "weft"), "watch"])
+    try:
+        for harm in ("flush chain ip filter WEFT-FORWARD", "flush ruleset"):
+            town.host.nft(harm)
+            if harm == "flush ruleset":
+                town.host.nft(DOCKER % "drop")
+            assert settle(town.host, lambda: town.rules("ip", "filter") == whole, 20)
+            assert town.works()
+    finally:
+        watch.end()
+
+
 def test_each_family_where_the_network_has_it(town: Town) -> None:
     for family in ("ip", "ip6"):
         town.host.nft((DOCKER % "drop").replace("table ip ", f"table {family} "))
-    before = town.rules("ip6", "filter")
-    town.host.weft("net", "create", "four", "--bridge", "br4")
-    assert town.rules("ip", "filter").count('"br4"') == 3
-    assert town.rules("ip6", "filter") == before
-    town.host.weft("net", "create", "both", "--ipv6", "--bridge", "br46")
-    assert town.rules("ip", "filter").count('"br46"') == 3
-    assert town.rules("ip6", "filter").count('"br46"') == 3
+    families = ("ip", "ip6")
+    for name, options, wanted in (
+        ("four", (), [3, 0]),
+        ("six", ("--subnet", "fd07::/64"), [0, 3]),
+        ("both", ("--ipv6",), [3, 3]),
+    ):
+        town.host.weft("net", "create", name, "--bridge", f"br-{name}", *options)
+        assert [town.rules(f, "filter").count(f'"br-{name}"') for f in families] == wanted
+    town.lan.serve(8086, "box6", address="::")
+    for port, name in (8006, "six"), (8046, "both"):
+        town.host.weft("run", "--name", f"c-{name}", "--network", name, "-p", f"[::]:{port}:80")
+        town.host.serve(80, name, netns=f"c-{name}", address="::")
+        assert town.host.fetch(f"http://[{Lan.FAR6}]:8086/", netns=f"c-{name}").body == "box6"
+        assert town.lan.fetch(f"http://[{Lan.HOST6}]:{port}/").body == name
 
 
 @pytest.mark.parametrize("kind", ["docker", "ufw", "plain"])
@@ -265,3 +300,22 @@ def test_a_bridge_name_that_iptables_would_take_for_many(town: Town) -> None:
     refused = town.host.weft("net", "create", "blue", "--bridge", "br+", check=False)
     assert refused.returncode == 2
     assert "iptables takes a +" in refused.stderr
+
+
+def test_a_namespace_with_a_way_out_of_its_own(town: Town) -> None:
+    """Connected, it keeps the default route that it has; where that goes, weft's takes over."""
+    town.bridge_of_others("br9", "172.30.0")
+    town.settle_in("--ipv6")
+    town.host.weft("net", "create", "red")
+    way = ("route", "get", Lan.FAR)
+    for network, ifname in (("blue", "weft0"), ("red", "weft1")):
+        town.host.weft("net", "connect", network, "netns:other", "--ifname", ifname)
+        assert town.host.ip(*way, netns="other").split()[2] == "172.30.0.1"
+        assert town.host.weft("repair").returncode == 0
+    assert town.gets("other", town.address)
+    town.host.ip("route", "del", "default", "via", "172.30.0.1", netns="other")
+    assert town.reaches_out("other")
+    for network in ("blue", "red"):
+        said = town.host.weft("net", "disconnect", network, "netns:other")
+        assert "warning" not in said.stderr
+    assert town.host.ip("route", netns="other").splitlines()[0].startswith("172.30.0.0/16")

@@ -7,16 +7,6 @@ from typing import Self
 from harness import Host, Lan
 
 FAR, HOST = Lan.FAR, Lan.HOST
-#: Applies what other people's firewalls lack for weft's networks: that part of `weft repair`.
-MEND = """
-from weft.core.firewall.foreign import foreign_wants
-from weft.core.plan.plan import Plan
-from weft.wiring import open_work
-work = open_work("", print)
-with work.machine.lock():
-    for network in work.store.networks():
-        work.machine.apply(Plan(foreign_wants(network, work.machine.foreign_facts())))
-"""
 
 
 class Town:
@@ -76,10 +66,7 @@ class Town:
         return self.host.fetch(f"http://{address}/", netns=who, timeout=1).ok
 
     def mend(self) -> None:
-        python = ["/usr/bin/python3", "-c", MEND]
-        from harness.host import REPO
-
-        self.host.run(python, env={"PYTHONPATH": str(REPO / "src")})
+        self.host.weft("repair")
 
     def rules(self, *table: str) -> str:
         """A table of nf_tables without its counters."""

@@ -66,7 +66,10 @@ class Process(subprocess.Popen[str]):
 
     def send_signal(self, sig: int) -> None:
         if self.poll() is None:
-            os.kill(self.outer_pid(), sig)
+            try:
+                os.kill(self.outer_pid(), sig)
+            except ProcessLookupError:
+                pass  # it has just ended by itself
 
     def end(self) -> None:
         """Kill it if it still runs, and collect it.

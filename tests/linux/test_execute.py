@@ -46,8 +46,15 @@ def container(name: str, last: int, ports: Sequence[str] = ()) -> tuple[Op, ...]
     endpoint = Endpoint(
         ROOT, "red", name, (Cidr(Address(4, RED.pool4.subnet.base + last), 24),), publish=publish
     )
-    wants = driver.endpoint_wants(RED, Sandbox(ROOT, name, name, ("8.8.8.8",)), endpoint, hosts(RED))
-    return (*driver.loopback_wants(endpoint), *wants)
+    sandbox = Sandbox(ROOT, name, name, ("8.8.8.8",))
+    return (
+        *driver.loopback_wants(endpoint),
+        *driver.sandbox_wants(sandbox, hosts(RED)),
+        *driver.endpoint_wants(RED, sandbox, endpoint),
+        *driver.sandbox_starts(sandbox),
+        *driver.default_routes([(RED, endpoint)], name),
+        *driver.names_want(sandbox, endpoint, [hosts(RED)]),
+    )
 
 
 TABLES = (*driver.tables_want(ROOT), driver.forwarding())
@@ -77,9 +84,11 @@ def attempt(ops: Sequence[Op], intruder: str = "", after: type[Op] | None = None
     here, fds = home(), open_fds()
     kind = said = ""
 
+    intruders = [intruder]
+
     def step(op: Op) -> None:
-        if after is not None and type(op) is after:
-            command("sh", "-ec", intruder)
+        if after is not None and type(op) is after and intruders:
+            command("sh", "-ec", intruders.pop())
 
     try:
         doer.apply(Plan(tuple(ops)), step)
@@ -146,9 +155,18 @@ NETWORK_CASES = (
         after=BridgeAdd,
         said="cannot set the sysctl net/ipv6/conf/bluebr/disable_ipv6 to 1: Read-only file system",
     ),
+    Case(
+        f"{READ_ONLY.format('/proc/sys/net/ipv4')}",
+        "umount /proc/sys/net/ipv4",
+        NotPermitted,
+        after=BridgeAdd,
+        said="cannot set the sysctl net/ipv4/conf/bluebr/send_redirects to 0: Read-only file system",
+    ),
     element("inet", "bridges", '"bluebr"'),
     element("inet", "same", '"bluebr" . "bluebr"'),
+    element("inet", "shielded", '"bluebr"'),
     element("inet", "own4", '"bluebr" . 10.8.0.1'),
+    element("inet", "taken4", '"bluebr" . 10.8.0.1'),
     element("inet", "subnet4", "10.8.0.0/24"),
     element("inet", "nat4", "10.8.0.0/24"),
     Case(
@@ -184,12 +202,13 @@ ATTACH_CASES = (
     Case("touch /run/netns/web", "rm /run/netns/web"),
     link(CABLE.ifname),
     element("bridge", "lease4", LEASE),
+    element("inet", "taken4", '"redbr" . 10.7.0.2'),
     element("inet", "loopback4", "127.0.0.1 . 8080"),
     element("inet", "publish4_any", "tcp . 8081 : 10.9.9.9 . 1"),
     element("inet", "loopback4_any", "8081"),
-    Case(f"{IN} link set lo name was-lo", kind=KernelError, after=VethAdd),
     Case(f"{IN} addr add 10.7.0.2/24 dev eth0", after=VethAdd),
     Case(IMPOSTOR.format("eth0", ip=IN), kind=KernelError, after=VethAdd),
+    Case(f"{IN} link set lo name was-lo", kind=KernelError, after=VethAdd),
     Case(f"{IN} link set lo up; {IN} route add default dev lo", after=VethAdd),
     Case(
         f"mv {hosts(RED)} /run/kept; ln -s /etc/passwd {hosts(RED)}",

@@ -154,11 +154,11 @@ def test_ipv6_is_off_in_each_of_many(host: Host) -> None:
 import os, sys
 sys.path.insert(0, {str(REPO / "src")!r})
 from weft.linux import netns
-from weft.linux.procfs import Ipv6Off
+from weft.linux.procfs import Procfs
 netns.prepare()
-home, off = os.open(netns.HERE, os.O_RDONLY), Ipv6Off()
+home, off = os.open(netns.HERE, os.O_RDONLY), Procfs()
 for n in range(70):
-    netns.add(f"many{{n}}", home, off.here)
+    netns.add(f"many{{n}}", home, off.switch_ipv6_off)
 """
     host.run([*PYTHON, "-c", made])
     look = "for n in $(seq 0 69); do ip netns exec many$n cat /proc/sys/net/ipv6/conf/all/disable_ipv6; done"

@@ -8,42 +8,20 @@ the same with only the second layer gone: the first holds alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import pytest
 
-from scenarios import packets
+from scenarios import more_guards, packets
 from scenarios.ground import BLUE, BOX, BRIDGES, FAR, HOST, NS2, RED, Ground
+from scenarios.probes import Probe, datagram, ping, web
 from weft.core.firewall import tables
 
 LINK_LOCAL = "169.254.7.7"
 
 # -- probes: what is asked, and a short word for what came of it
-
-
-def web(who: str, url: str) -> Callable[[Ground, float], str]:
-    def ask(ground: Ground, patience: float) -> str:
-        page = ground.fetch(who, url, timeout=patience)
-        return f"{page.body} saw {page.client}" if page.ok else "nothing"
-
-    return ask
-
-
-def datagram(who: str, address: str, port: int) -> Callable[[Ground, float], str]:
-    def ask(ground: Ground, patience: float) -> str:
-        page = ground.ask_udp(who, address, port, timeout=patience)
-        return f"{page.body} saw {page.client}" if page.ok else "nothing"
-
-    return ask
-
-
-def ping(who: str, address: str) -> Callable[[Ground, float], str]:
-    def ask(ground: Ground, patience: float) -> str:
-        return "answer" if ground.host.pings(address, netns=who, timeout=patience) else "nothing"
-
-    return ask
 
 
 def new_neighbour(ground: Ground, patience: float) -> str:
@@ -101,7 +79,7 @@ def lan_mac(ground: Ground) -> str:
     return ground.lan.run(["cat", "/sys/class/net/eth0/address"]).stdout.strip()
 
 
-PROBES: dict[str, Callable[[Ground, float], str]] = {
+PROBES: dict[str, Probe] = {
     "host's own loopback": web("host", "http://127.0.0.1:9999/"),
     "loopback from the LAN": loopback_from_lan,
     "LAN to a gateway address": web("lan", f"http://{BLUE}:9999/"),
@@ -138,7 +116,7 @@ SAME = 'iifname . oifname @same accept comment "bridge-nf-call-iptables"'
 OTHERS = 'oifname @bridges drop comment "other networks"'
 UNPUBLISHED = 'drop comment "not published"'
 STRAIGHT_IN = 'iifname != @bridges ip daddr @subnet4 drop comment "a neighbour routing straight in"'
-FORGED = 'drop comment "spoofed, tagged, or not IPv4"'
+FORGED = 'drop comment "spoofed, tagged, or neither ARP nor IP"'
 LOOPBACK_IN = 'ip daddr 127.0.0.0/8 drop comment "loopback from outside"'
 
 Rule = tuple[str, str, str]
@@ -184,7 +162,7 @@ WATCHES: dict[Rule, Watch] = {
     (
         "inet",
         "guard",
-        'iifname @bridges fib saddr . iif oif 0 drop comment "source of another network"',
+        'iifname @gateways fib saddr . iif oif 0 drop comment "source of another network"',
     ): Watch(
         "foreign source",
         without=(("bridge", "guard", FORGED),),
@@ -258,8 +236,12 @@ WATCHES: dict[Rule, Watch] = {
     ("inet", "host", "iifname . ip daddr @own4 udp dport 53 accept"): Watch("DNS"),
     ("inet", "host", "iifname . ip daddr @own4 tcp dport 53 accept"): Watch("DNS by TCP"),
     ("inet", "host", 'drop comment "the host\'s own services"'): Watch("the host's own services"),
-    ("inet", "input", "iifname @bridges jump host"): Watch("another gateway"),
+    ("inet", "input", "iifname @shielded jump host"): Watch("another gateway"),
 }
+
+
+PROBES |= more_guards.PROBES
+WATCHES |= {rule: Watch(*values) for rule, values in more_guards.WATCHES.items()}
 
 
 def _rules() -> Iterator[tuple[Rule, int]]:
@@ -289,6 +271,7 @@ def _furnish(ground: Ground) -> None:
     lan(["ip", "route", "add", BLUE, "via", HOST])
     lan(["ip", "route", "add", NS2, "via", HOST])
     ground.host.weft("run", "--name", "warm", "--", "true")
+    more_guards.furnish(ground)
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +309,7 @@ REFUSED = frozenset(
     (
         *("loopback from the LAN", "LAN to a gateway address", "LAN straight in", "forged source"),
         *("foreign source", "another network", "link-local", "the host's own services", "another gateway"),
+        *more_guards.REFUSED,
     )
 )
 #: How long a probe that should get nothing is waited for; one that should be answered may take its time.

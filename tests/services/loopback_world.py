@@ -17,6 +17,7 @@ from weft.linux.loopback import LoopbackClient, hold
 SRC = Path(__file__).resolve().parents[2] / "src"
 CLONE_NEWNET = 0x40000000
 HOST, BOX = "10.77.0.1", "10.77.0.2"
+HOST6, BOX6, LINK_LOCAL = "fd77::1", "fd77::2", "fe80::77"
 PUBLISHED, INNER = 8080, 80
 MIB = 1 << 20
 
@@ -72,7 +73,7 @@ class World:
     def start(self, *mappings: tuple[str, str, int, str, int], ports: str = str(PUBLISHED)) -> int:
         """The proxy with these mappings, ports held, and the rule that leads to it; returns its pid."""
         self.port = self.client.free_port(20000)
-        fds = [hold(*m[:3]) for m in mappings]
+        fds = [hold(*m[:4]) for m in mappings]
         self.client.start(self.port, mappings, fds)
         for fd in fds:
             os.close(fd)
@@ -93,15 +94,16 @@ class World:
             sock.send(packet)
             return sock.recv(65536)
 
-    def listen(self, port: int = INNER, backlog: int = 512) -> socket.socket:
+    def listen(self, port: int = INNER, backlog: int = 512, address: str = BOX) -> socket.socket:
         with self.inside():
-            sock = socket.create_server((BOX, port), backlog=backlog)
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            sock = socket.create_server((address, port), family=family, backlog=backlog)
         self.listeners.append(sock)
         return sock
 
-    def serve(self, talk: Callable[[socket.socket], None], port: int = INNER) -> None:
+    def serve(self, talk: Callable[[socket.socket], None], port: int = INNER, address: str = BOX) -> None:
         """In the container: each connection gets a thread that talks."""
-        listener = self.listen(port)
+        listener = self.listen(port, address=address)
 
         def one(sock: socket.socket) -> None:
             with sock, contextlib.suppress(OSError):
@@ -114,10 +116,10 @@ class World:
 
         threading.Thread(target=accept, daemon=True).start()
 
-    def udp(self, port: int) -> socket.socket:
+    def udp(self, port: int, address: str = BOX) -> socket.socket:
         with self.inside():
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.bind((BOX, port))
+            sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((address, port))
         sock.settimeout(10)
         self.listeners.append(sock)
         return sock
@@ -139,11 +141,14 @@ def a_world(tmp: Path) -> Iterator[World]:
             "ip",
             "-b",
             "-",
-            stdin=f"link set lo up\nlink add v0 type veth peer name eth0 netns {box.pid}\n"
-            f"addr add {HOST}/24 dev v0\nlink set v0 up\n",
+            stdin=f"link set lo up\nlink add v0 index 100 type veth peer name eth0 netns {box.pid}\n"
+            f"addr add {HOST}/24 dev v0\naddr add {HOST6}/64 dev v0 nodad\n"
+            f"addr add {LINK_LOCAL}/64 dev v0 nodad\nlink set v0 up\n",
         )
         with made.inside():
-            run("ip", "-b", "-", stdin=f"addr add {BOX}/24 dev eth0\nlink set eth0 up\n")
+            lines = f"addr add {BOX}/24 dev eth0\naddr add {BOX6}/64 dev eth0 nodad\n"
+            lines += "addr add fe80::78/64 dev eth0 nodad\nlink set eth0 up\n"
+            run("ip", "-b", "-", stdin=f"link set lo up\n{lines}")
         yield made
         with contextlib.suppress(Exception):
             made.client.stop()
@@ -188,7 +193,10 @@ def cpu_ticks(pid: int) -> int:
 
 def taken(port: int, *options: int, kind: int = socket.SOCK_STREAM, address: str = "0.0.0.0") -> bool:
     """Whether another program that asks for the port is refused."""
-    with socket.socket(socket.AF_INET, kind) as sock:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, kind) as sock:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         for option in options:
             sock.setsockopt(socket.SOL_SOCKET, option, 1)
         try:

@@ -77,7 +77,11 @@ def test_hold_says_whose_fault_it_is(world: World) -> None:
         hold("tcp", "198.51.100.1", 80)
     for proto, address, port in (
         ("sctp", "127.0.0.1", 80),
-        ("tcp", "::1", 80),
+        ("tcp", "localhost", 80),
+        ("tcp", "[::1]", 80),
+        ("tcp", "::ffff:127.0.0.1", 80),
+        ("tcp", "fe80::1", 80),
+        ("tcp", "::1%lo", 80),
         ("tcp", "127.0.0.1", 0),
         ("tcp", "127.0.0.1\0", 80),
         ("tcp", "127.0.0.1", 65536),

@@ -40,6 +40,7 @@ def collect(work: Work) -> list[str]:
             *_elements(work, networks, seen),
             *_files(work, networks, seen),
         ]
+        ops += _foreign(work, ops, seen)
         plan = Plan(tuple(ops))
         if work.dry:
             work.show(plan)
@@ -68,6 +69,15 @@ def _gone_namespaces(work: Work) -> list[str]:
             done.append(f"take {sandbox.name}, which is gone, out of network {network.name}")
     work.machine.unpin()
     return done
+
+
+def _foreign(work: Work, ops: Iterable[Op], seen: Inventory) -> tuple[Op, ...]:
+    """Bridges that are no more, in other people's firewalls; those that are about to go too."""
+    from weft.core.firewall.foreign import leftovers
+
+    going = {op.ifname for op in ops if isinstance(op, LinkDel)}
+    staying = {link.ifname for link in seen.links} - going
+    return leftovers(staying, work.machine.foreign_facts())
 
 
 def _links(work: Work, networks: dict[str, Network], seen: Inventory) -> list[Op]:

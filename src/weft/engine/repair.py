@@ -60,6 +60,7 @@ def repair(work: Work) -> Report:
         seen = Seen(inventory)
         plans = [firewall(work, networks, members, seen)]
         plans += [_network(work, network, seen) for network in networks.values()]
+        plans.append(_foreign(work, networks.values()))
         failed = [f for ops in plans if ops for f in _apply(work, Plan(tuple(ops)), mended)]
         failed += _containers(work, members, seen, mended)
         if not work.dry:
@@ -164,10 +165,14 @@ def _network(work: Work, network: Network, seen: Seen) -> list[Op]:
         ]
         for op in driver.names_want(sandbox, e, [work.hosts_file(network.name)])
     ]
-    from weft.core.firewall.foreign import foreign_wants
+    return diff.host_steps([*ops, *lines], seen)
 
-    foreign = foreign_wants(network, work.machine.foreign_facts())
-    return [*diff.host_steps([*ops, *lines], seen), *foreign]
+
+def _foreign(work: Work, networks: Iterable[Network]) -> list[Op]:
+    """What other people's firewalls lack."""
+    from weft.core.firewall.foreign import all_want
+
+    return list(all_want(networks, work.machine.foreign_facts()))
 
 
 def _containers(work: Work, members: Sequence[Member], seen: Seen, mended: list[str]) -> list[str]:

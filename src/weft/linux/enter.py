@@ -79,9 +79,13 @@ def become_container(launch: Launch, pid: int | None, started: int | None) -> No
             _join_process(pid, started or 0, _CONTAINER)
         os.chdir(launch.cwd)
     except NotFound:
-        raise Conflict(f"container {launch.name} has exited", "start another with `weft run`") from None
+        raise Conflict(
+            f"container {launch.name or launch.netns} has exited", "start another with `weft run`"
+        ) from None
     except OSError as error:
-        raise KernelError(f"cannot enter container {launch.name}: {error}", error.errno or 0) from None
+        raise KernelError(
+            f"cannot enter container {launch.name or launch.netns}: {error}", error.errno or 0
+        ) from None
     process.reset_signals()
     os.closerange(3, 1 << 20)
     try:

@@ -7,7 +7,7 @@ import errno
 
 from weft.core.firewall import foreign as decide
 from weft.core.model.errors import KernelError
-from weft.core.model.foreign import PASS, Filter, ForeignFacts, Place, SeenRule
+from weft.core.model.foreign import PASS, Filter, FilterRule, ForeignFacts, Place
 from weft.core.ops import foreign as op
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import nft_expr as ex
@@ -48,9 +48,9 @@ def look(netlink: Netlink) -> ForeignFacts:
     return ForeignFacts(tuple([f for f in filters if decide.concerns(f)]), zones, tuple(sorted(set(who))))
 
 
-def _zones(netlink: Netlink, family: int, chains: Sequence[str]) -> tuple[str, ...]:
+def _zones(netlink: Netlink, family: int, chains: Sequence[str]) -> tuple[tuple[str, str], ...]:
     (chain,) = [name for name in decide.ZONES if name in chains][:1] or [""]
-    return decide.trusted(_rules(netlink, family, decide.FIREWALLD, chain)) if chain else ()
+    return decide.zones(_rules(netlink, family, decide.FIREWALLD, chain)) if chain else ()
 
 
 def _filter(netlink: Netlink, base: nf.Chain, chains: Sequence[str]) -> Filter:
@@ -69,7 +69,7 @@ def _filter(netlink: Netlink, base: nf.Chain, chains: Sequence[str]) -> Filter:
     )
 
 
-def _rules(netlink: Netlink, family: int, table: str, chain: str) -> tuple[SeenRule, ...]:
+def _rules(netlink: Netlink, family: int, table: str, chain: str) -> tuple[FilterRule, ...]:
     """A chain's rules; none where it went meanwhile."""
     try:
         payloads = netlink.dump(nf.dump_rules(family, table, chain))
@@ -132,17 +132,20 @@ def do(netlink: Netlink, step: Op) -> None:
 
 
 def _zone(step: op.ZoneAdd | op.ZoneDel) -> None:
-    for line in step.shell():
+    for words in step.calls():
         try:
-            _run(line.split())
+            _run(words)
         except KernelError as error:
-            if not _said_before(error.message):
+            dead = "not running" in error.message
+            if dead and isinstance(step, op.ZoneAdd):
+                hint = "start it, or take away what it left: nft delete table inet firewalld"
+                raise KernelError(error.message, hint=hint) from None
+            if not dead and not any(word in error.message for word in _SO_ALREADY):
                 raise
 
 
-def _said_before(message: str) -> bool:
-    """What firewalld answers when it is so already, or when there is no firewalld to ask any more."""
-    return any(word in message for word in ("ALREADY_ENABLED", "NOT_ENABLED", "NOT_RUNNING", "not running"))
+#: What firewalld answers where it is as it should be (firewalld.dbus(5)).
+_SO_ALREADY = ("ALREADY_ENABLED", "ZONE_ALREADY_SET", "NOT_ENABLED", "UNKNOWN_INTERFACE")
 
 
 Step = op.PassChainAdd | op.PassChainDel | op.PassAdd | op.PassDel
@@ -163,11 +166,11 @@ def _change(netlink: Netlink, step: Step) -> None:
             raise
 
 
-def _messages(step: Step, base: Sequence[SeenRule], passes: Sequence[SeenRule]) -> list[Message]:
+def _messages(step: Step, base: Sequence[FilterRule], passes: Sequence[FilterRule]) -> list[Message]:
     place = step.place
     family, table = _NUMBERS[place.family], place.table
 
-    def without(chain: str, rules: Iterable[SeenRule]) -> list[Message]:
+    def without(chain: str, rules: Iterable[FilterRule]) -> list[Message]:
         return [nf.del_rule(family, table, chain, r.handle) for r in rules]
 
     jumps = without(place.chain, [r for r in base if r.verdict == PASS])
@@ -183,17 +186,17 @@ def _messages(step: Step, base: Sequence[SeenRule], passes: Sequence[SeenRule]) 
     return [*mine, *[nf.new_rule(_wire(place, PASS, rule)) for rule in rules]]
 
 
-def _jump(place: Place, base: Sequence[SeenRule]) -> Message:
+def _jump(place: Place, base: Sequence[FilterRule]) -> Message:
     """Before the first rule that refuses all the rest, or at the end."""
     number = decide.position(Filter(place, "", tuple(base)))
-    rule = _wire(place, place.chain, SeenRule(verdict=PASS))
+    rule = _wire(place, place.chain, FilterRule(verdict=PASS))
     if not number:
         return nf.new_rule(rule)
     anchor = [r for r in base if r.verdict != PASS][number - 1]
     return nf.new_rule(rule._replace(position=anchor.handle), nf.NLM_F_CREATE)
 
 
-def _wire(place: Place, chain: str, rule: SeenRule) -> nf.RuleDef:
+def _wire(place: Place, chain: str, rule: FilterRule) -> nf.RuleDef:
     """As iptables-nft writes it: it reads back what it knows, and refuses the table for the rest."""
     exprs: list[ex.Expr] = []
     for key, name in ((ex.NFT_META_IIFNAME, rule.iif), (ex.NFT_META_OIFNAME, rule.oif)):

@@ -35,6 +35,7 @@ from weft.core.model.errors import (
     KernelError,
     NotFound,
     NotPermitted,
+    Unsupported,
     WeftError,
     WireError,
 )
@@ -88,17 +89,23 @@ def hold(proto: str, address: str, port: int, target: str = "") -> int:
     ::1, connections to ::1, and all of both where ``target``, the container's address, is of the other
     family. A connection to 127.x is redirected. Dialled past the firewall the rest is silent.
     Conflict when the port is taken, BadInput when the address is not this host's, NotPermitted without the
-    right to bind, KernelError for the rest (bind(2), listen(2), socket(7)).
+    right to bind, Unsupported without IPv6, KernelError for the rest (bind(2), listen(2), socket(7)).
     """
     canonical = checked(proto, address, port)
-    family = AF_INET6 if ":" in canonical else AF_INET
-    sock = Socket(family, _KINDS[proto] | SOCK_CLOEXEC, 0)
+    sock = _opened(proto, canonical, port)
     try:
         _take(sock, proto, canonical, port, bool(target) and (":" in target) != (":" in canonical))
     except OSError as refused:
         sock.close()
         raise cannot_hold(refused, proto, canonical, port) from refused
     return sock.detach()
+
+
+def _opened(proto: str, address: str, port: int) -> Socket:
+    try:
+        return Socket(AF_INET6 if ":" in address else AF_INET, _KINDS[proto] | SOCK_CLOEXEC, 0)
+    except OSError as refused:
+        raise cannot_hold(refused, proto, address, port) from refused
 
 
 def checked(proto: str, address: str, port: int) -> str:
@@ -148,6 +155,12 @@ def cannot_hold(refused: OSError, proto: str, address: str, port: int) -> WeftEr
         return Conflict(f"{port_name} is taken by another program", f"find it: ss {flags} 'sport = :{port}'")
     if number == errno.EADDRNOTAVAIL:
         return BadInput(f"{address} is not an address of this host", "list them: ip -br addr")
+    if number == errno.EINVAL:
+        link_local = address.startswith("fe80:")
+        why = "it is link-local, and means nothing without an interface" if link_local else "no host has it"
+        return BadInput(f"{address} cannot be bound: {why}", "list addresses: ip -br addr")
+    if number == errno.EAFNOSUPPORT:
+        return Unsupported(f"{port_name} cannot be held: this kernel has no IPv6", "publish on IPv4")
     if number in (errno.EACCES, errno.EPERM):
         return NotPermitted(f"{port_name} may not be bound by this user", "run as root")
     return KernelError(f"{port_name} cannot be held: {refused.strerror}", number)

@@ -1,10 +1,8 @@
-"""The loopback proxy: published ports on 127.x and ::1, served without route_localnet, and held against
-others;
-and those where host address and container have no family in common, which nftables cannot translate.
+"""The loopback proxy: published ports on 127.x and ::1, without route_localnet, and held against others.
 
-One process for the host, resident only while there is such a publish. A rule of the firewall redirects
-connections to 127.x to its one TCP listener; all else reaches its held sockets directly.
-It is told what to do on a unix SOCK_SEQPACKET socket by uid 0, one packet a request, one a reply::
+And those whose host address and container have no family in common. One process for the host, there while
+one of them is. Connections to 127.x are redirected to its listener; all else reaches its held sockets.
+Uid 0 tells it what to do on a unix SOCK_SEQPACKET socket, one packet a request, one a reply::
 
     add PROTO HOST_IP HOST_PORT TARGET_IP TARGET_PORT   (up to 200 lines; the held sockets by SCM_RIGHTS)
     del PROTO HOST_IP HOST_PORT                         (up to 200 lines; missing ones are fine)
@@ -23,12 +21,15 @@ from _socket import (
     AF_INET,
     AF_INET6,
     CMSG_SPACE,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
     MSG_CMSG_CLOEXEC,
     MSG_CTRUNC,
     MSG_DONTWAIT,
     MSG_TRUNC,
     SCM_RIGHTS,
     SHUT_RD,
+    SO_ACCEPTCONN,
     SO_PEERCRED,
     SO_TYPE,
     SOCK_DGRAM,
@@ -73,17 +74,21 @@ class _Terminated(BaseException):
 
 
 class Mapping:
-    """One published port: where it leads, and the socket that holds it: a ``served`` one for UDP that the
-    proxy
-    answers, an ``opened`` one for TCP that it accepts."""
+    """One published port. ``held``: its socket; ``served``, ``opened``: what answers there, UDP or TCP."""
 
-    __slots__ = ("held", "opened", "served", "target")
+    __slots__ = ("held", "needed", "opened", "served", "target")
 
     def __init__(self, target: Address) -> None:
         self.target = target
+        self.needed = False  # nobody but this process can serve it
         self.held: Socket | None = None
         self.served: Served | None = None
         self.opened: Opened | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether clients talk to the held socket itself."""
+        return self.served is not None or self.opened is not None
 
     def release(self) -> None:
         """Close the held socket now: the port is free when this returns."""
@@ -103,6 +108,7 @@ class Proxy:
         """Both sockets are bound and listening already."""
         self.loop = Loop()
         self.mappings: dict[Key, Mapping] = {}
+        self.needed = 0  # how many of them only this process can serve
         self.running = True
         self.control = control
         self.path = str(control.getsockname())
@@ -152,12 +158,13 @@ class Proxy:
         for (key, _target), sock in zip(wanted, held, strict=False):
             _check_held(key, sock)
         for key, target in wanted:
-            if not held and _is_served(key, target) and key not in self.mappings:
+            known = self.mappings.get(key)
+            if not held and _is_served(key, target) != (known is not None and known.serves):
                 raise Refused(f"{_name(key)} needs its socket: it cannot be redirected")
         for place, (key, target) in enumerate(wanted):
             self._set(key, target, held[place] if held else None)
         self.acceptor.allow(self.fds - len(self.mappings))
-        if self._is_needed():
+        if self.needed:
             self.grace.stop(self)
 
     def delete(self, keys: list[Key]) -> None:
@@ -165,14 +172,12 @@ class Proxy:
         for key in keys:
             mapping = self.mappings.pop(key, None)
             if mapping is not None:
+                self.needed -= mapping.needed
                 mapping.release()
                 self.acceptor.sever(key)
         self.acceptor.allow(self.fds - len(self.mappings))
-        if keys and not self.grace.due and not self._is_needed():
+        if keys and not self.grace.due and not self.needed:
             self.close()
-
-    def _is_needed(self) -> bool:
-        return any(covers_loopback(key) or _crosses(key, m.target) for key, m in self.mappings.items())
 
     def close(self) -> None:
         """Free path and ports at once, and end; the path goes first, so that nobody dials a dead socket."""
@@ -194,6 +199,9 @@ class Proxy:
         serves = sock is not None and _is_served(key, target)
         served = Served(self.flows, sock, target) if sock is not None and serves and key[0] == "udp" else None
         mapping = self.mappings.setdefault(key, Mapping(target))
+        self.needed -= mapping.needed
+        mapping.needed = covers_loopback(key) or _crosses(key, target)
+        self.needed += mapping.needed
         if target != mapping.target:
             mapping.target = target
             self.acceptor.sever(key)
@@ -383,12 +391,14 @@ def _target(words: list[str]) -> Address:
 
 
 def _address(text: str) -> str:
-    for family in (AF_INET, AF_INET6):
-        try:
-            return inet_ntop(family, inet_pton(family, text))
-        except (OSError, ValueError):
-            continue
-    raise Refused(f"{text[:50]!a} is not an IP address")
+    family = AF_INET6 if ":" in text else AF_INET
+    try:
+        found = inet_ntop(family, inet_pton(family, text))
+    except (OSError, ValueError):
+        found = ""
+    if not found or found.startswith("::ffff:"):  # IPv4 in disguise
+        raise Refused(f"{text[:50]!a} is not an IP address")
+    return found
 
 
 def _port(text: str) -> int:
@@ -407,6 +417,10 @@ def _check_held(key: Key, sock: Socket) -> None:
     family = AF_INET6 if ":" in key[1] else AF_INET
     if sock.family != family or kind != _KINDS[key[0]] or sock.getsockname()[:2] != key[1:]:
         raise Refused(f"the socket sent for {_name(key)} is not bound to it")
+    if family == AF_INET6 and not sock.getsockopt(IPPROTO_IPV6, IPV6_V6ONLY):
+        raise Refused(f"the socket sent for {_name(key)} takes IPv4 too")
+    if kind == SOCK_STREAM and not sock.getsockopt(SOL_SOCKET, SO_ACCEPTCONN):
+        raise Refused(f"the socket sent for {_name(key)} does not listen")
 
 
 def _received(ancillary: list[tuple[int, int, bytes]]) -> tuple[list[Socket], bool]:

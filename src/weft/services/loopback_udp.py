@@ -56,8 +56,7 @@ class Flow:
     __slots__ = ("ancillary", "answered", "client", "key", "owner", "sock")
 
     def __init__(self, owner: Served, client: Address, local: bytes) -> None:
-        """``local`` is the address that was dialled, 4 or 16 bytes; OSError when the target cannot be
-        dialled."""
+        """``local``: the dialled address, see ``_dialled``. OSError when the target cannot be dialled."""
         self.owner = owner
         self.client = client
         self.key = client, local
@@ -180,17 +179,21 @@ class Served:
 
 def _source(local: bytes) -> tuple[int, int, bytes]:
     """What makes an answer leave from an address."""
-    if len(local) == 16:
-        return _SOL_IPV6, _IPV6_PKTINFO, pack("=16si", local, 0)
+    if len(local) == 20:
+        return _SOL_IPV6, _IPV6_PKTINFO, local
     return _SOL_IP, _IP_PKTINFO, pack("=i4s4s", 0, local, bytes(4))
 
 
 def _dialled(ancillary: list[tuple[int, int, bytes]]) -> bytes | None:
-    """The address a datagram was sent to: of in_pktinfo's ifindex, spec_dst, addr, or in6_pktinfo's addr,
-    ifindex."""
+    """The address a datagram was sent to; None when that was many (broadcast, multicast).
+
+    Of in_pktinfo's ifindex, spec_dst (the local address) and addr (of the header) the last; of IPv6 the
+    in6_pktinfo of an answer: addr, ifindex.
+    """
     for level, kind, data in ancillary:
-        if (level, kind) == (_SOL_IPV6, _IPV6_PKTINFO) and len(data) >= 16:
-            return data[:16]
+        if (level, kind) == (_SOL_IPV6, _IPV6_PKTINFO) and len(data) >= 20:
+            scoped = data[0] == 0xFE and data[1] & 0xC0 == 0x80  # link-local: nothing without its interface
+            return None if data[0] == 0xFF else data[:16] + (data[16:20] if scoped else bytes(4))
         if (level, kind) == (_SOL_IP, _IP_PKTINFO) and len(data) >= 12:
-            return data[8:12]
+            return data[8:12] if data[4:8] == data[8:12] else None
     return None

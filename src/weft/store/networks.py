@@ -51,7 +51,8 @@ class Networks(Database):
         return found
 
     def _network(self, row: Any) -> Network:
-        name, number, bridge, mtu, labels, created, internal, isolated, nat, adopted, follows, options = row
+        name, number, bridge, mtu, labels, created, internal, isolated, nat, adopted, follows, *rest = row
+        shards, options = rest
         pools = self._all(f"SELECT {POOL} FROM pool WHERE network=? ORDER BY place", name)
         return Network(
             root=self.root,
@@ -67,6 +68,7 @@ class Networks(Database):
             nat=one_of(nat, "nat", "routed"),
             adopted=bool(adopted),
             follows_mtu=bool(follows),
+            shards=shards,
             options=texts.pairs(options),
         )
 
@@ -78,7 +80,7 @@ class Networks(Database):
     def add_network(self, network: Network) -> None:
         """Stores a network; Conflict when name, bridge or number is taken."""
         try:
-            self._db.execute("INSERT INTO network VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", network_row(network))
+            self._db.execute("INSERT INTO network VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", network_row(network))
         except sqlite.IntegrityError:
             raise Conflict(f"network {network.name} or bridge {network.bridge} exists already") from None
         for place, one in enumerate(network.pools):
@@ -100,6 +102,10 @@ class Networks(Database):
                 network.name,
             ),
         )
+
+    def set_shards(self, network: str, shards: int) -> None:
+        """Stores how many further bridges a network has."""
+        self._db.execute("UPDATE network SET shards=? WHERE name=?", (shards, network))
 
     def remove_network(self, name: str) -> None:
         """Forgets a network."""

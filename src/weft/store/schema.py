@@ -19,7 +19,8 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE network (
   name TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE, bridge TEXT NOT NULL UNIQUE, mtu INTEGER NOT NULL,
   labels TEXT NOT NULL, created INTEGER NOT NULL, internal INTEGER NOT NULL, isolated INTEGER NOT NULL,
-  nat TEXT NOT NULL, adopted INTEGER NOT NULL, follows_mtu INTEGER NOT NULL, options TEXT NOT NULL
+  nat TEXT NOT NULL, adopted INTEGER NOT NULL, follows_mtu INTEGER NOT NULL,
+  shards INTEGER NOT NULL, options TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE pool (
   network TEXT NOT NULL REFERENCES network, place INTEGER NOT NULL, subnet TEXT NOT NULL,
@@ -122,6 +123,7 @@ def network_row(network: Network) -> tuple[Any, ...]:
         network.nat,
         int(network.adopted),
         int(network.follows_mtu),
+        network.shards,
         texts.join(network.options),
     )
 

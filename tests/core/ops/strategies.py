@@ -9,10 +9,23 @@ from hypothesis import strategies as st
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
 from weft.core.firewall.tables import tables
 from weft.core.model.address import Address, Cidr, Subnet
-from weft.core.model.foreign import Place, SeenRule
+from weft.core.model.foreign import FilterRule, Place
 from weft.core.model.network import Endpoint, Network, Pool
 from weft.core.model.publish import Publish
-from weft.core.ops import address, file, foreign, hop, link, loopback, netns, nft, route, rule, wire
+from weft.core.ops import (
+    address,
+    conntrack,
+    file,
+    foreign,
+    hop,
+    link,
+    loopback,
+    netns,
+    nft,
+    route,
+    rule,
+    wire,
+)
 from weft.core.ops.base import Op
 from weft.core.plan.plan import Plan
 
@@ -36,7 +49,12 @@ PROTOS = st.sampled_from(("tcp", "udp"))
 PUBLISHES = st.builds(
     Publish,
     PROTOS,
-    st.sampled_from((Address(4, 0), Address(4, 0x7F000001), Address(4, 0xCB007101))),
+    st.sampled_from(
+        [
+            *(Address(4, v) for v in (0, 0x7F000001, 0xCB007101)),
+            *(Address(6, v) for v in (0, 1, 0x20010DB8 << 96)),
+        ]
+    ),
     PORTS,
     PORTS,
 )
@@ -51,7 +69,9 @@ ENDPOINTS = st.builds(
     aliases=st.lists(NAMES, max_size=3).map(tuple),
     publish=st.lists(PUBLISHES, max_size=3).map(tuple),
 )
-APART = st.sampled_from(((), (SeenRule("br", "docker0", "drop"), SeenRule("br", verdict="DOCKER-STAGE-2"))))
+APART = st.sampled_from(
+    ((), (FilterRule("br", "docker0", "drop"), FilterRule("br", verdict="DOCKER-STAGE-2")))
+)
 FOREIGN = st.builds(
     Place,
     st.sampled_from(("nft", "iptables-nft", "iptables-legacy")),
@@ -93,7 +113,9 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     file.OwnHosts: st.builds(file.OwnHosts, PATHS, st.lists(NAMES, max_size=4).map(tuple)),
     file.HostsSwitch: st.builds(file.HostsSwitch, NAMES, PATHS, PATHS, st.just(0) | NUMBERS, NUMBERS),
     hop.RouteAdd: st.builds(hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR),
-    hop.GatewayChange: st.builds(hop.GatewayChange, ADDRESSES, IFNAMES, ADDRESSES, IFNAMES, FAR),
+    hop.GatewayChange: st.builds(
+        hop.GatewayChange, ADDRESSES, IFNAMES, ADDRESSES, IFNAMES, FAR, st.integers(0, 9999)
+    ),
     link.PortIsolate: st.builds(link.PortIsolate, IFNAMES, st.booleans()),
     link.LinkMtu: st.builds(link.LinkMtu, IFNAMES, st.integers(68, 65535), st.integers(68, 65535), PLACES),
     link.AddrGenNone: st.builds(link.AddrGenNone, IFNAMES, PLACES),
@@ -139,6 +161,9 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     link.LinkUp: st.builds(link.LinkUp, IFNAMES, PLACES),
     link.LinkDel: st.builds(link.LinkDel, IFNAMES, MARKS, PLACES, st.just("") | MACS),
     link.LinkGroupDel: st.builds(link.LinkGroupDel, NUMBERS),
+    conntrack.ConntrackFlush: st.lists(PUBLISHES.map(lambda p: p.key), min_size=1, max_size=7)
+    .map(tuple)
+    .map(conntrack.ConntrackFlush),
     loopback.LoopbackStart: st.builds(loopback.LoopbackStart, PORTS),
     loopback.LoopbackStop: st.just(loopback.LoopbackStop()),
     loopback.LoopbackAdd: st.builds(
@@ -168,13 +193,13 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     foreign.PassDel: st.builds(foreign.PassDel, FOREIGN, IFNAMES, APART),
     foreign.PassChainAdd: st.builds(foreign.PassChainAdd, FOREIGN, st.integers(0, 99)),
     foreign.PassChainDel: st.builds(foreign.PassChainDel, FOREIGN),
-    foreign.ZoneAdd: st.builds(foreign.ZoneAdd, IFNAMES),
-    foreign.ZoneDel: st.builds(foreign.ZoneDel, IFNAMES),
+    foreign.ZoneAdd: st.builds(foreign.ZoneAdd, st.tuples(IFNAMES)),
+    foreign.ZoneDel: st.builds(foreign.ZoneDel, st.tuples(IFNAMES, IFNAMES)),
     nft.ElementAdd: ADDED,
     nft.ElementDel: ADDED.map(lambda op: op.undo()),
     nft.TableAdd: HEX.flatmap(lambda root: st.sampled_from(tables(root[:8]))),
     nft.TableDel: st.builds(nft.TableDel, st.sampled_from(("inet", "bridge")), st.just("weft")),
-    route.DefaultRoute: st.builds(route.DefaultRoute, ADDRESSES, IFNAMES, NAMES),
+    route.DefaultRoute: st.builds(route.DefaultRoute, ADDRESSES, IFNAMES, NAMES, st.integers(0, 9999)),
     route.ProhibitAdd: st.builds(route.ProhibitAdd, SUBNETS, NUMBERS, st.integers(1, 255)),
     route.ProhibitDel: st.builds(route.ProhibitDel, SUBNETS, NUMBERS, st.integers(1, 255)),
     rule.RuleAdd: st.builds(rule.RuleAdd, RULES),

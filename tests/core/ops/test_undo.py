@@ -39,8 +39,9 @@ def due(what):
 def failing(holder, name):
     real = getattr(holder, name)
     def call(*args, **kwargs):
-        there = name == "mkdir" and os.path.isdir(args[0])  # fails anyhow, and that is fine
-        if not there and due(name):
+        fine = name == "mkdir" and os.path.isdir(args[0])  # fails anyhow
+        fine |= name == "open" and args[0].endswith("nf_conntrack_count")  # only saves looking
+        if not fine and due(name):
             raise OSError(errno.EIO, "injected")
         return real(*args, **kwargs)
     setattr(holder, name, call)

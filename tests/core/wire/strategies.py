@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from core.wire import written
 from weft.core.record import Record
+from weft.core.wire import ctnetlink as ct
 from weft.core.wire import inotify as ino
 from weft.core.wire import neighbour as nb
 from weft.core.wire import nfnetlink as nf
@@ -206,6 +207,22 @@ PROCESSES = masked(
     },
 )
 MNT_NAMESPACES = record(nsfs.MntNsInfo, nr_mounts=U32, mnt_ns_id=U64)
+
+
+def tuples(size: int) -> st.SearchStrategy[Any]:
+    address = st.binary(min_size=size, max_size=size)
+    return record(ct.Tuple, src=address, dst=address, proto=U8, sport=U16, dport=U16)
+
+
+CONNECTIONS = st.sampled_from((4, 16)).flatmap(
+    lambda size: record(
+        ct.Connection,
+        original=tuples(size),
+        reply=tuples(size),
+        id=st.binary(max_size=4),
+        zone=st.binary(max_size=2),
+    )
+)
 IDS = st.lists(U64, max_size=9).map(tuple)
 COUNTERS = record(rt.Counters, **dict.fromkeys(rt.Counters._fields, U64))
 EVENTS = st.lists(record(ino.Event, wd=S32, mask=U32, cookie=U32, name=TEXT), max_size=5)
@@ -241,6 +258,7 @@ _FIELDS: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
         **dict.fromkeys(("offset", "length", "op", "flags"), U32),
         **{"type": U8, "dreg": _REG, "sreg": _REG},
     },
+    ex.Notrack: {},
     ex.Rt: dict.fromkeys(("dreg", "key"), U32),
     ex.Byteorder: dict.fromkeys(("sreg", "dreg", "op", "length", "size"), U32),
     ex.Counter: {"packets": U64, "bytes": U64},
@@ -307,6 +325,7 @@ ELEMENT_LISTS = record(
 )
 
 CODECS: dict[str, tuple[st.SearchStrategy[Any], Codec]] = {
+    "connection": (CONNECTIONS, (ct.put_connection, ct.get_connection)),
     "link": (LINKS, (rt.put_link, rt.get_link)),
     "address": (ADDRESSES, (rt.put_address, rt.get_address)),
     "route": (ROUTES, (rt.put_route, rt.get_route)),

@@ -13,6 +13,7 @@ from core.wire import world, written
 from core.wire.strategies import CODECS
 from weft.core.model.errors import WireError
 from weft.core.wire import buffer as wire
+from weft.core.wire import ctnetlink as ct
 from weft.core.wire import inotify as ino
 from weft.core.wire import neighbour as nb
 from weft.core.wire import nfnetlink as nf
@@ -43,8 +44,12 @@ _VETH = rt.Link(
 _RULE = nf.RuleDef(
     1, "t", "c", tuple([e for rule in world.RULES[:3] for e in rule.expressions]), "said", handle=3
 )
+_THERE = ct.Tuple(bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2]), 17, 40000, 53)
+_BACK = ct.Tuple(bytes([10, 0, 0, 3]), bytes([10, 0, 0, 1]), 17, 53, 40000)
+_FLOW = ct.Connection(_THERE, _BACK, bytes([1, 2, 3, 4]), bytes([0, 9]))
 SAMPLES: dict[str, tuple[bytes, Get]] = {
     "veth": (rt.put_link(_VETH), rt.get_link),
+    "connection": (ct.put_connection(_FLOW), ct.get_connection),
     "names of a link": (rt.put_link(_VETH), rt.get_link_names),
     "bridge": (rt.put_link(rt.Link(kind="bridge", bridge=rt.Bridge(stp_state=1))), rt.get_link),
     "nsid": (nsid.put_nsid(nsid.Nsid(1, current_nsid=2)), nsid.get_nsid),
@@ -164,6 +169,15 @@ def test_a_bridge_id_of_another_size_is_refused() -> None:
     for size in (0, 6, 7, 9):
         with pytest.raises(WireError):
             rt.get_link(rt.put_link(rt.Link(port=rt.Port(root_id=bytes(size)))))
+
+
+def test_a_connection_of_two_families_is_refused() -> None:
+    for family in (0, 1, 2, 7, 10):
+        for source, target in ((4, 16), (16, 4), (4, 4), (16, 16), (0, 0), (8, 8)):
+            kinds = enumerate((source, target, source, target), 1)
+            there = wire.nested(1, *[wire.attr(kind, bytes(size)) for kind, size in kinds])
+            fits = (family, source, target) in ((2, 4, 4), (10, 16, 16))
+            assert tried(lambda data, f=family: ct.get_tuple(data, f), there) == fits  # type: ignore[misc]
 
 
 def test_lengths_that_would_not_advance() -> None:

@@ -8,7 +8,7 @@ and Docker's come first, and weft's own table still decides. docs/decisions/0014
 from __future__ import annotations
 
 from weft.core.model.errors import BadInput
-from weft.core.model.foreign import PASS, TRUSTED, Filter, ForeignFacts, Place, SeenRule
+from weft.core.model.foreign import PASS, TRUSTED, Filter, FilterRule, ForeignFacts, Place
 from weft.core.ops.foreign import (
     PassAdd,
     PassChainAdd,
@@ -24,7 +24,7 @@ from weft.core.wire.nft_data import Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable, Sequence
 
     from weft.core.model.network import Network
     from weft.core.ops.base import Op
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 FAMILIES = {nf.NFPROTO_INET: "inet", nf.NFPROTO_IPV4: "ip", nf.NFPROTO_IPV6: "ip6"}
 #: Docker's chain of `-o BRIDGE -j DROP` for each of its bridges, up to release 27; later ones drop anyway.
 _DOCKER_APART = "DOCKER-ISOLATION-STAGE-2"
-#: Where firewalld looks up the zone of what a packet comes in by, and what it goes to for ``trusted``.
+#: Where firewalld looks up the zone of what a packet comes in by, and what it goes to for each.
 FIREWALLD = "firewalld"
 ZONES = ("filter_FORWARD_ZONES", "filter_FORWARD_IN_ZONES")
-_ZONE_CHAINS = (f"filter_FWD_{TRUSTED}", f"filter_FWDI_{TRUSTED}")
+_ZONE_CHAINS = ("filter_FWD_", "filter_FWDI_")
 #: Chains of ufw's at which a packet counts as refused.
 _REFUSING = frozenset(("drop", "reject", "ufw-after-logging-forward", "ufw-reject-forward"))
 _WHO = (("DOCKER-USER", "docker"), ("ufw-user-forward", "ufw"), ("LIBVIRT_FWI", "libvirt"))
@@ -57,7 +57,7 @@ def _interface(data: bytes) -> str:
     return name if data.endswith(b"\0") else name + "+"
 
 
-def seen_rule(rule: nf.RuleDef) -> SeenRule:
+def seen_rule(rule: nf.RuleDef) -> FilterRule:
     """What a rule of nf_tables says."""
     said: dict[str, str] = {}
     plain, loaded, verdict = True, "", ""
@@ -73,16 +73,16 @@ def seen_rule(rule: nf.RuleDef) -> SeenRule:
             verdict = found
         else:
             plain = False
-    return SeenRule(said.get("iif", ""), said.get("oif", ""), verdict, plain, rule.handle or 0)
+    return FilterRule(said.get("iif", ""), said.get("oif", ""), verdict, plain, rule.handle or 0)
 
 
-def saved_rules(text: str, chain: str) -> tuple[SeenRule, ...]:
+def saved_rules(text: str, chain: str) -> tuple[FilterRule, ...]:
     """A chain's rules from what iptables-save(8) printed."""
     lines = [line.split()[2:] for line in text.splitlines() if line.startswith(f"-A {chain} ")]
     return tuple([_saved_rule(words) for words in lines])
 
 
-def _saved_rule(words: list[str]) -> SeenRule:
+def _saved_rule(words: list[str]) -> FilterRule:
     said = dict.fromkeys(("-i", "-o", "-j", "-g"), "")
     rest = list(words)
     while len(rest) > 1 and rest[0] in said:
@@ -91,7 +91,7 @@ def _saved_rule(words: list[str]) -> SeenRule:
     plain = not rest or (verdict == "REJECT" and rest[0] == "--reject-with")
     if verdict in ("ACCEPT", "DROP", "RETURN", "REJECT"):
         verdict = verdict.lower()
-    return SeenRule(said["-i"], said["-o"], verdict, plain)
+    return FilterRule(said["-i"], said["-o"], verdict, plain)
 
 
 def saved_filter(place: Place, text: str) -> Filter:
@@ -109,7 +109,7 @@ def docker_apart(chains: Iterable[str]) -> str:
     return _DOCKER_APART if _DOCKER_APART in chains else ""
 
 
-def docker_bare(forward: Iterable[SeenRule], apart: Iterable[SeenRule]) -> tuple[str, ...]:
+def docker_bare(forward: Iterable[FilterRule], apart: Iterable[FilterRule]) -> tuple[str, ...]:
     """Docker's bridges that its own chain does not know: dockerd 20.10 forgets them when firewalld reloads
     (it makes that chain anew without them)."""
     known = {r.oif for r in apart if r.verdict == "drop" and r.plain}
@@ -123,9 +123,10 @@ def recognised(chains: Iterable[str]) -> tuple[str, ...]:
     return tuple([who for chain, who in _WHO if chain in there])
 
 
-def trusted(rules: Iterable[SeenRule]) -> tuple[str, ...]:
-    """The interfaces in firewalld's zone of that name, from the rules that look zones up."""
-    return tuple([r.iif for r in rules if r.verdict in _ZONE_CHAINS])
+def zones(rules: Iterable[FilterRule]) -> tuple[tuple[str, str], ...]:
+    """The interfaces that are in one of firewalld's zones, and which, from the rules that look zones up."""
+    found = [(r.iif, r.verdict) for r in rules if r.iif and r.verdict.startswith(_ZONE_CHAINS)]
+    return tuple([(iif, chain.split("_", 2)[2]) for iif, chain in found])
 
 
 def concerns(found: Filter) -> bool:
@@ -136,7 +137,7 @@ def concerns(found: Filter) -> bool:
     return found.policy == "drop" or any(_refuses(r) for r in found.rules)
 
 
-def _refuses(rule: SeenRule) -> bool:
+def _refuses(rule: FilterRule) -> bool:
     return rule.bare and rule.verdict in _REFUSING
 
 
@@ -152,7 +153,7 @@ def jumps(found: Filter) -> bool:
     return found.passes is not None and first is not None and first.verdict == PASS
 
 
-def rules_of(found: Filter, bridge: str) -> tuple[SeenRule, ...]:
+def rules_of(found: Filter, bridge: str) -> tuple[FilterRule, ...]:
     """What stands in PASS for a bridge."""
     return tuple([r._replace(handle=0) for r in found.passes or () if bridge in (r.iif, r.oif)])
 
@@ -169,13 +170,13 @@ def _admit(found: Filter, bridge: str) -> tuple[Op, ...]:
     return tuple(ops)
 
 
-def _apart(found: Filter, bridge: str) -> tuple[SeenRule, ...]:
+def _apart(found: Filter, bridge: str) -> tuple[FilterRule, ...]:
     """What keeps a bridge from Docker's."""
-    chain = (SeenRule(bridge, verdict=found.apart),) if found.apart else ()
-    return *[SeenRule(bridge, name, "drop") for name in found.bare], *chain
+    chain = (FilterRule(bridge, verdict=found.apart),) if found.apart else ()
+    return *[FilterRule(bridge, name, "drop") for name in found.bare], *chain
 
 
-def _but_accepts(rules: Iterable[SeenRule]) -> tuple[SeenRule, ...]:
+def _but_accepts(rules: Iterable[FilterRule]) -> tuple[FilterRule, ...]:
     return tuple([r for r in rules if r.verdict != "accept"])
 
 
@@ -191,9 +192,18 @@ def bridge_wants(bridge: str, versions: Iterable[int], facts: ForeignFacts) -> t
     for found in facts.filters:
         if any(v in found.place.versions for v in versions):
             ops += _admit(found, bridge)
-    if facts.trusted is not None and bridge not in facts.trusted:
-        ops.append(ZoneAdd(bridge))
+    # Where the administrator put it himself, it stays.
+    if facts.zones is not None and bridge not in dict(facts.zones):
+        ops.append(ZoneAdd((bridge,)))
     return tuple(ops)
+
+
+def all_want(networks: Iterable[Network], facts: ForeignFacts) -> tuple[Op, ...]:
+    """The same for many networks: a chain once, firewalld told of all at once."""
+    ops = [op for network in networks for op in foreign_wants(network, facts)]
+    zoned = tuple([b for op in ops if isinstance(op, ZoneAdd) for b in op.bridges])
+    others = dict.fromkeys([op for op in ops if not isinstance(op, ZoneAdd)])
+    return *others, *([ZoneAdd(zoned)] if zoned else [])
 
 
 def _check_name(bridge: str, facts: ForeignFacts) -> None:
@@ -205,13 +215,32 @@ def _check_name(bridge: str, facts: ForeignFacts) -> None:
 
 def foreign_unwants(bridge: str, facts: ForeignFacts) -> tuple[Op, ...]:
     """What takes a bridge out of other people's firewalls; the chain with the last bridge."""
+    return _out([bridge], facts)
+
+
+def leftovers(links: Container[str], facts: ForeignFacts) -> tuple[Op, ...]:
+    """What takes bridges out that are no more: those without a link, and either with weft's two rules or, in
+    firewalld's zone, with a name that weft derives."""
+    named = {r.iif or r.oif for found in facts.filters for r in found.passes or () if _owned(found, r)}
+    zoned = {name for name, zone in facts.zones or () if zone == TRUSTED and _derived(name)}
+    return _out(sorted([name for name in named | zoned if name not in links]), facts)
+
+
+def _owned(found: Filter, rule: FilterRule) -> bool:
+    bridge = rule.iif or rule.oif
+    return set(pass_rules(bridge, ())) <= set(rules_of(found, bridge))
+
+
+def _derived(name: str) -> bool:
+    return len(name) == 14 and name.startswith("wb") and not set(name[2:]) - set("0123456789abcdef")
+
+
+def _out(bridges: Sequence[str], facts: ForeignFacts) -> tuple[Op, ...]:
     ops: list[Op] = []
     for found in facts.filters:
-        mine = rules_of(found, bridge)
-        if mine:
-            ops.append(PassDel(found.place, bridge, _but_accepts(mine)))
-            if len(mine) == len(found.passes or ()):
-                ops.append(PassChainDel(found.place))
-    if facts.trusted and bridge in facts.trusted:
-        ops.append(ZoneDel(bridge))
-    return tuple(ops)
+        stale = [(bridge, rules) for bridge in bridges if (rules := rules_of(found, bridge))]
+        ops += [PassDel(found.place, bridge, _but_accepts(rules)) for bridge, rules in stale]
+        if stale and sum([len(rules) for _, rules in stale]) == len(found.passes or ()):
+            ops.append(PassChainDel(found.place))
+    zoned = tuple([b for b in bridges if (b, TRUSTED) in (facts.zones or ())])
+    return *ops, *([ZoneDel(zoned)] if zoned else [])

@@ -25,7 +25,7 @@ class Place(Record):
         return {"ip": (4,), "ip6": (6,)}.get(self.family, (4, 6))
 
 
-class SeenRule(Record):
+class FilterRule(Record):
     """A rule: what it says of interfaces, and its verdict: ``accept``, ``drop``, ``return``, ``reject``, the
     chain that it jumps or goes to, or "". ``plain``: it says nothing else."""
 
@@ -48,16 +48,16 @@ class Filter(Record):
 
     place: Place
     policy: str
-    rules: tuple[SeenRule, ...]
-    passes: tuple[SeenRule, ...] | None = None
+    rules: tuple[FilterRule, ...]
+    passes: tuple[FilterRule, ...] | None = None
     apart: str = ""
     bare: tuple[str, ...] = ()
 
 
 class ForeignFacts(Record):
-    """``filters``: forward chains that concern weft's bridges. ``trusted``: the interfaces in firewalld's
-    zone of that name; None where firewalld does not run. ``who``: the programs that were recognised."""
+    """``filters``: forward chains that concern weft's bridges. ``zones``: the interfaces that firewalld has
+    in a zone, each with its name; None where it does not run. ``who``: the programs that were recognised."""
 
     filters: tuple[Filter, ...] = ()
-    trusted: tuple[str, ...] | None = None
+    zones: tuple[tuple[str, str], ...] | None = None
     who: tuple[str, ...] = ()

@@ -32,6 +32,7 @@ _TUPLE_ORIG, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 #: CTA_IP_V4_SRC, CTA_IP_V4_DST; CTA_IP_V6_SRC, CTA_IP_V6_DST
 _SIDES = {2: (1, 2), 10: (3, 4)}
+_SIZES = {2: 4, 10: 16}
 _PROTO_NUM, _SRC_PORT, _DST_PORT = 1, 2, 3
 _FILTER_ORIG_FLAGS, _FILTER_REPLY_FLAGS = 1, 2
 #: CTA_FILTER_F_CTA_PROTO_NUM and CTA_FILTER_F_CTA_PROTO_DST_PORT (net/netfilter/nf_internals.h)
@@ -92,7 +93,7 @@ def get_tuple(data: bytes, family: int) -> Tuple:
     parts = attrs(data)
     sides, proto = attrs(parts.get(_TUPLE_IP, b"")), attrs(parts.get(_TUPLE_PROTO, b""))
     src, dst = (sides.get(kind, b"") for kind in _SIDES.get(family, (0, 0)))
-    if len(src) != len(dst) or len(src) not in (4, 16):
+    if len(src) != len(dst) or len(src) != _SIZES.get(family):
         raise WireError("a conntrack tuple without addresses")
     number = proto.get(_PROTO_NUM, b"\0")[:1]
     return Tuple(

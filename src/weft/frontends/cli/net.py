@@ -69,6 +69,8 @@ def edit(args: Args) -> int:
     from weft.engine import edit
 
     isolated = args.one("isolated")
+    if isolated not in ("", "true", "false"):
+        raise BadInput(f"--isolated {isolated!a} is true or false")
     change = edit.Change(_labels(args), isolated == "true" if isolated else None, args.one("nat"), _mtu(args))
     if change == edit.Change():
         raise BadInput("`weft net edit` needs something to change", "--label, --isolated, --nat or --mtu")
@@ -93,6 +95,7 @@ def prune(args: Args) -> int:
 def connect(args: Args) -> int:
     """``weft net connect``."""
     from weft.core.model.publish import parse_publish
+    from weft.core.model.target import parse_target
     from weft.engine import connect
     from weft.engine.container import published_remark
     from weft.engine.request import Join, check_join
@@ -109,6 +112,7 @@ def connect(args: Args) -> int:
         routes=args.many("route"),
     )
     check_join(join)
+    parse_target(args.words[1])
     publish = [p for s in args.many("publish") for p in parse_publish(s)]
     work = work_for(args)
     made = connect.connect(work, args.words[1], join, publish)
