@@ -69,7 +69,7 @@ def wreck(host: Host) -> None:
 def kernel(host: Host) -> str:
     return "\n".join(
         [
-            host.ip("-d", "link"),
+            host.ip("link"),
             host.ip("rule"),
             host.ip("-6", "rule"),
             host.nft("list", "ruleset"),

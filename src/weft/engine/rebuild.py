@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.core.model.errors import BadInput, Conflict
-from weft.core.model.names import check_name
+from weft.core.model.names import check_name, mark
 from weft.core.model.network import Sandbox
 from weft.core.model.state import State
 from weft.core.plan import rebuild
@@ -40,9 +40,7 @@ def rebuild_into(work: Work, swap: Callable[[], None]) -> list[str]:
 def remember(work: Work, seen: Inventory) -> list[str]:
     """Puts on record what stands whole in the kernel and is not known: a database that is older than that has
     forgotten it. What was found, a line each. The lock is held, and no journal entry is open."""
-    marks = {network.mark for network in work.store.networks()}
-    for network in work.store.networks():
-        marks.update([e.mark for e in work.store.endpoints(network.name)])
+    marks = known_marks(work.store)
     mine = f"weft root={work.store.root} network="
     strays = [link for link in seen.links if link.alias.startswith(mine) and marks.isdisjoint(link.altnames)]
     if not strays or work.dry:
@@ -51,6 +49,15 @@ def remember(work: Work, seen: Inventory) -> list[str]:
     for line in lost:
         work.say(f"lost: {line}")
     return [f"put {line} on record, which stood and was forgotten" for line in found]
+
+
+def known_marks(store: Store) -> set[str]:
+    """The marks of all bridges and cables that are wanted."""
+    found: set[str] = set()
+    for network in store.networks():
+        found |= {network.mark, *[mark(network.shard_id(n + 1)) for n in range(network.shards)]}
+        found.update([e.mark for e in store.endpoints(network.name)])
+    return found
 
 
 def _remember(work: Work, seen: Inventory) -> tuple[list[str], list[str]]:

@@ -88,7 +88,7 @@ class Traces:
         bridge = link.ifname
         ports = [p for p in self.seen.links if p.master == bridge and self._told(p)]
         routed = any(self._within(f"routed{p.subnet.version}", p.gateway) for p in pools)
-        return Network(
+        found = Network(
             root=self.root,
             name=name,
             number=number,
@@ -101,6 +101,9 @@ class Traces:
             adopted=not self._told(link),
             options=tuple(self._shown(pools)),
         )
+        marks = {name for seen in self.seen.links for name in seen.altnames}
+        shards = next(n for n in range(len(marks) + 1) if mark(found.shard_id(n + 1)) not in marks)
+        return found._replace(shards=shards)
 
     def _has(self, name: str, bridge: str) -> bool:
         return any(key == _padded(bridge) for key, _, _ in self.entries("inet", name))
@@ -185,6 +188,7 @@ class Traces:
             mac="" if hardware in ("", mac_of(bare.id)) else hardware,
             aliases=tuple([n for n in names if n != container]),
             publish=publish,
+            shard=next((n for n in range(network.shards + 1) if network.bridge_of(n) == link.master), 0),
         )
 
     def _leases(self, port: str) -> tuple[list[Address], str]:
