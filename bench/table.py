@@ -21,6 +21,7 @@ QUESTIONS = {
     "namespaces": ("tmpfs",),
     "links": ("tmpfs",),
     "enter": ("tmpfs",),
+    "repair": ("tmpfs",),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")
 _RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run")
