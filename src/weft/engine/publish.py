@@ -72,7 +72,8 @@ def _plan(work: Work, network: Network, endpoint: Endpoint, added: Sequence[Publ
 
 def _elements(network: Network, endpoint: Endpoint, some: Sequence[Publish]) -> list[Op]:
     """What these ports add to the firewall, beside the endpoint's others."""
-    rest = tuple([p for p in endpoint.publish if p not in some])
+    chosen = set(some)
+    rest = tuple([p for p in endpoint.publish if p not in chosen])
     before = set(open_elements(network, endpoint._replace(publish=rest)))
     after = open_elements(network, endpoint._replace(publish=(*rest, *some)))
     found: list[Op] = [op for p in some for op in publish_elements(network, endpoint, p)]
