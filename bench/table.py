@@ -51,7 +51,9 @@ def _answer(question: str, kind: str, flags: Sequence[str]) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """``bench/run``: 0, whatever was measured; 2 for wrong usage."""
-    if argv[:1] == ["--inside"] and os.getppid() == 1:  # the machine's shell; never this machine's own network
+    if (
+        argv[:1] == ["--inside"] and os.getppid() == 1
+    ):  # the machine's shell; never this machine's own network
         _answer(argv[1], argv[2], argv[3:])
         return 0
     wanted = [a for a in argv if a != "--imports"] or list(QUESTIONS)
