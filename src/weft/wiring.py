@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from weft.core.model.errors import BadInput, NotPermitted, StoreError
+from weft.core.model.errors import BadInput, Damaged, NotPermitted, StoreError, WeftError
 from weft.core.model.names import mac_bytes, mark, root_id
 from weft.engine.work import Work
 from weft.linux import files, netns
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from weft.core.wire.rtnetlink import Counters, Link
     from weft.linux.execute import Hands
     from weft.linux.links import Survey
+    from weft.linux.notices import Heard
     from weft.linux.watch import Watch
 
     T = TypeVar("T")
@@ -151,6 +152,18 @@ class LinuxMachine:
 
         said = mark(root)
         return [said, said] == [found for _, found in observe.tables(self._hands)]
+
+    def name_servers(self, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        servers, search = files.read_resolv(f"/etc/netns/{name}/resolv.conf")
+        return tuple(servers), search
+
+    def proxied(self) -> list[tuple[str, str, int, str, int]]:
+        return self._hands.proxy.list() if self._hands.proxy.alive() else []
+
+    def heard(self) -> Heard:
+        from weft.linux.notices import Heard
+
+        return Heard()
 
     def boot_id(self) -> str:
         return files.read_sysctl("kernel/random/boot_id")
@@ -477,6 +490,49 @@ def open_work(
 
     store: Store = SqliteStore(database, root_id(places.state))
     return Work(store, LinuxMachine(places), say, step, dry)
+
+
+def rebuild(
+    root: str, say: Callable[[str], None], step: Callable[[Op], None] | None, dry: bool
+) -> tuple[Work, list[str], str]:
+    """A database made anew from the kernel; the work on it, what was lost, and where the old one is kept."""
+    from weft.engine.rebuild import rebuild_into
+    from weft.store import aside
+    from weft.store.sqlite import SqliteStore
+
+    _check_rights()
+    places = Places(root)
+    _make_places(places)
+    path, kept = f"{places.state}/weft.db", ""
+    fresh = ":memory:" if dry else aside.fresh(path)
+    work = Work(SqliteStore(fresh, root_id(places.state)), LinuxMachine(places), say, step, dry)
+
+    def swap() -> None:
+        nonlocal kept
+        work.store.close()
+        kept = aside.swap(path, fresh)
+
+    lost = rebuild_into(work, swap)
+    if not dry:
+        work.store = SqliteStore(path, root_id(places.state))
+    return work, lost, kept
+
+
+def damage(root: str) -> Damaged | None:
+    """What is wrong with the database, where that is why a command failed."""
+    from weft.store.sqlite import SqliteStore
+
+    places = Places(root)
+    database = f"{places.state}/weft.db"
+    if not is_there(database):
+        return None
+    try:
+        SqliteStore(database, root_id(places.state)).check()
+    except Damaged as error:
+        return error
+    except WeftError:
+        pass  # that is not damage
+    return None
 
 
 def unshare(fresh: Fresh, command: Command, say: Callable[[str], None]) -> int:

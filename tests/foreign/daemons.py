@@ -71,7 +71,9 @@ class Docker(Daemon):
 
     def __init__(self, host: Host, *arguments: str) -> None:
         places = ("--data-root", "/run/docker-data", "--exec-root", "/run/docker")
-        self.argv = ("dockerd", *places, "--storage-driver", "vfs", *arguments)
+        self.cgroup = f"weft-{host.pid}"  # the one thing that is the real machine's
+        group = ("--cgroup-parent", f"/{self.cgroup}")
+        self.argv = ("dockerd", *places, "--storage-driver", "vfs", *group, *arguments)
         super().__init__(host)
         links = " && ".join(f"ln -s usr/{name} {name}" for name in ("bin", "sbin", "lib", "lib64"))
         made = f"mkdir -p /run/image/usr && cd /run/image && {links} && tar c . | docker import - tiny"
@@ -83,6 +85,8 @@ class Docker(Daemon):
             if names:
                 self.host.run(["docker", "kill", *names])
         super().stop()
+        clear = "find /sys/fs/cgroup -depth -type d -path '*/%s*' -exec rmdir {} +"
+        self.host.sh(clear % self.cgroup)
 
     def run(self, name: str, *options: str) -> str:
         """A container with a web server that says its name, which `ip netns` knows by it; its address."""

@@ -141,13 +141,19 @@ def test_a_docker_container_joins_a_weft_network(crowd: tuple[Town, Docker]) -> 
     town, docker = crowd
     town.settle_in()
     docker.run("d3", "--network", "none")
-    assert not town.gets("d3", town.address)
-    town.host.weft("net", "connect", "blue", "docker:d3")
-    assert town.gets("d3", town.address)
-    assert town.reaches_out("d3")
+    for name in ("d2", "d3"):
+        assert not town.gets(name, town.address)
+        town.host.weft("net", "connect", "blue", f"docker:{name}")
+        assert town.gets(name, town.address)
+        assert town.reaches_out(name)
+    # d2 keeps the default route that Docker gave it; d3 had none.
+    ways = [town.host.ip("route", "get", Lan.FAR, netns=name).split()[4] for name in ("d2", "d3")]
+    assert ways == ["eth0", "eth0"]
+    assert town.host.ip("route", "get", Lan.FAR, netns="d2").split()[2] == "172.17.0.1"
     assert not town.gets("d3", addresses(docker)["d2"])
-    town.host.weft("net", "disconnect", "blue", "docker:d3")
-    assert not town.gets("d3", town.address)
+    for name in ("d2", "d3"):
+        town.host.weft("net", "disconnect", "blue", f"docker:{name}")
+        assert not town.gets(name, town.address)
 
 
 @pytest.fixture

@@ -300,3 +300,22 @@ def test_a_bridge_name_that_iptables_would_take_for_many(town: Town) -> None:
     refused = town.host.weft("net", "create", "blue", "--bridge", "br+", check=False)
     assert refused.returncode == 2
     assert "iptables takes a +" in refused.stderr
+
+
+def test_a_namespace_with_a_way_out_of_its_own(town: Town) -> None:
+    """Connected, it keeps the default route that it has; where that goes, weft's takes over."""
+    town.bridge_of_others("br9", "172.30.0")
+    town.settle_in("--ipv6")
+    town.host.weft("net", "create", "red")
+    way = ("route", "get", Lan.FAR)
+    for network, ifname in (("blue", "weft0"), ("red", "weft1")):
+        town.host.weft("net", "connect", network, "netns:other", "--ifname", ifname)
+        assert town.host.ip(*way, netns="other").split()[2] == "172.30.0.1"
+        assert town.host.weft("repair").returncode == 0
+    assert town.gets("other", town.address)
+    town.host.ip("route", "del", "default", "via", "172.30.0.1", netns="other")
+    assert town.reaches_out("other")
+    for network in ("blue", "red"):
+        said = town.host.weft("net", "disconnect", network, "netns:other")
+        assert "warning" not in said.stderr
+    assert town.host.ip("route", netns="other").splitlines()[0].startswith("172.30.0.0/16")

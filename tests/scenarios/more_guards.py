@@ -7,11 +7,12 @@ rtd 10.11.0.0/24 fd11::/64 (routed)  r1 .2, one published port
 
 from __future__ import annotations
 
+import json
 import struct
 from typing import Any
 
 from harness import Lan
-from harness.host import PYTHON
+from harness.host import PYTHON, REPO
 from scenarios import packets
 from scenarios.ground import BOX, HOST, Ground, Member
 from scenarios.probes import Probe, datagram, ping, web
@@ -61,10 +62,39 @@ def furnish(ground: Ground) -> None:
     lan.run(["ip", "route", "add", "10.11.0.0/24", "via", HOST])
     lan.run(["ip", "address", "add", f"{METADATA}/128", "dev", "lo"])
     host.weft("net", "publish", "blue", "ns1", "0.0.0.0:9202:9202")
+    host.run([*PYTHON, "-c", _WIDE])
     # What the root of a container may do to get out, or round the bridge by way of its gateway.
     host.ip("route", "add", "default", "via", "10.9.0.1", netns="n1")
     host.ip("route", "add", "10.10.0.3/32", "via", "10.10.0.1", netns="i1")
     host.ip("route", "add", "10.10.0.2/32", "via", "10.10.0.1", netns="i2")
+
+
+#: A network whose bridges are full with one container each: w1 is on a further one.
+_WIDE = f"""
+import os, sys
+sys.path.insert(0, {str(REPO / "src")!r})
+os.environ["WEFT_PROGRAM"] = {str(REPO / "weft")!r}
+import weft.engine.container
+weft.engine.container.BRIDGE_PORTS = 1
+import weft
+weft.Network("wide", subnet="10.13.0.0/24").containers(["w0", "w1"])
+"""
+
+
+def round_the_gateway(ground: Ground, _: float) -> str:
+    """w1 sends to the LAN by the MAC of the further bridge that it is plugged into."""
+    (found,) = ground.host.weft_json("inspect", "w1")
+    (net,) = found["networks"].values()
+    source = net["addresses"][0].partition("/")[0]
+    links = json.loads(ground.host.ip("-j", "link"))
+    macs = {link["ifname"]: link["address"] for link in links}
+    further = next(link["master"] for link in links if link["ifname"] == net["host_ifname"])
+    first = ground.host.weft_json("net", "inspect", "wide")[0]["bridge"]
+    frames = [
+        packets.ether(net["mac"], packets.IPV4, packets.udp4(source, BOX, label), to=macs[by])
+        for label, by in (("probe", further), ("end", first))
+    ]
+    return "arrives" if ground.arrives("w1", frames[0], "lan", frames[1]) else "nothing"
 
 
 def _member(ground: Ground, name: str) -> Member:
@@ -173,6 +203,8 @@ PROBES: dict[str, Probe] = {
     "six: shown as another address": web("h1", f"http://[{BOX6}]/"),
     "segments to the LAN": segments("lan", "ns2", f"http://{BOX}:9201/", 9201),
     "segments from the LAN": segments("ns1", "lan", f"http://{HOST}:9202/", 9202),
+    "from a further bridge": web("w1", f"http://{BOX}/"),
+    "round the gateway": round_the_gateway,
     "internal to LAN": web("n1", f"http://{BOX}/"),
     "internal, DNS": datagram("n1", "10.9.0.1", 53),
     "isolated, round by the gateway": web("i1", "http://10.10.0.3/"),
@@ -182,6 +214,7 @@ PROBES: dict[str, Probe] = {
     "six: routed and published": web("lan", "http://[fd11::2]/"),
 }
 REFUSED = (
+    "round the gateway",
     "six: LAN to a gateway address",
     "six: metadata",
     "internal to LAN",
@@ -261,6 +294,11 @@ WATCHES: dict[Rule, tuple[Any, ...]] = {
         "six: shown as another address",
     ),
     ("inet", "postrouting", "ip6 saddr @nat6 oifname != @bridges masquerade"): ("six: container to LAN",),
+    ("inet", "guard", "iifname @shards notrack"): ("from a further bridge", 1),
+    (
+        *("inet", "leaving"),
+        'iifname @shards oifname != @shards drop comment "a further bridge is no gateway"',
+    ): ("round the gateway",),
     ("inet", "leaving", _CLAMP): ("segments to the LAN",),
     ("inet", "entering", _CLAMP): ("segments from the LAN",),
     _OUT: (

@@ -162,7 +162,7 @@ WATCHES: dict[Rule, Watch] = {
     (
         "inet",
         "guard",
-        'iifname @bridges fib saddr . iif oif 0 drop comment "source of another network"',
+        'iifname @gateways fib saddr . iif oif 0 drop comment "source of another network"',
     ): Watch(
         "foreign source",
         without=(("bridge", "guard", FORGED),),

@@ -73,6 +73,7 @@ def _connect(
     hosts = work.hosts_files(network.name, sandbox.name if own else "")
     ops = [
         *container.stale_links(work, [endpoint]),
+        *container.shard_steps(work, [(network, endpoint)]),
         *container.hold_ports(work, [endpoint]),
         *(_own_hosts(work, sandbox, after) if own else []),
         *driver.endpoint_wants(network, sandbox, endpoint, netns),
@@ -90,6 +91,7 @@ def _connect(
         if sandbox.target and not members:
             work.store.add_container(sandbox, "running")
         work.store.add_endpoint(endpoint)
+        container.note_shards(work, [(network, endpoint)])
         if own:
             work.store.set_own_hosts(sandbox.name)
         for one in chosen:
@@ -204,7 +206,9 @@ def _gateways(before: container.Members, after: container.Members, where: str) -
         if was is None:
             ops.append(route)
         elif was != route:
-            ops.append(GatewayChange(route.gateway, route.ifname, was.gateway, was.ifname, where))
+            ops.append(
+                GatewayChange(route.gateway, route.ifname, was.gateway, was.ifname, where, route.metric)
+            )
     return ops
 
 

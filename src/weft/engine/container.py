@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.core.drivers import bridge as driver
 from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
 from weft.core.model.names import mark
-from weft.core.model.network import BRIDGE_PORTS, DEFAULT, REST, Endpoint, Network, Sandbox
+from weft.core.model.network import BRIDGE_PORTS, DEFAULT, REST, SHARDS, Endpoint, Network, Sandbox
 from weft.core.model.state import State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
@@ -58,6 +58,7 @@ def attach(work: Work, request: RunRequest) -> Attached:
     def make(networks: dict[str, Network], fresh: frozenset[str]) -> Attached:
         found = _decide(work, networks, request, Claims(fresh if work.dry else frozenset()))
         before = [] if fresh and work.dry else _preparation(work, networks.values(), [found])
+        before = [*before, *shard_steps(work, found.members)]
         plan = Plan((*before, *_ports(work, found.members), *found.plan.ops))
         if work.dry:
             work.show(plan)
@@ -77,7 +78,8 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
         claims = Claims(fresh if work.dry else frozenset())
         found = [_decide(work, networks, r, claims) for r in requests]
         before = [] if fresh and work.dry else _preparation(work, networks.values(), found)
-        ports = _ports(work, [m for f in found for m in f.members])
+        members = [m for f in found for m in f.members]
+        ports = (*shard_steps(work, members), *_ports(work, members))
         plan = Plan((*before, *ports, *batched([f.plan.ops for f in found]).ops))
         if work.dry:
             work.show(plan)
@@ -152,12 +154,6 @@ def decide_endpoint(
     """A container's place in one more network, beside ``others`` that it has."""
     store = work.store
     planned = network.name in claims.planned
-    in_batch = len({a for a in claims.addresses if a[0] == network.name})
-    if not planned and store.count_endpoints(network.name) + in_batch >= BRIDGE_PORTS:
-        raise Exhausted(
-            f"network {network.name} is full: its bridge takes {BRIDGE_PORTS} ports (BR_MAX_PORTS)",
-            "use another network",
-        )
     if join.mac and not planned:
         owner = store.mac_holder(network.name, join.mac)
         if owner or (network.name, join.mac) in claims.macs:
@@ -176,8 +172,43 @@ def decide_endpoint(
         priority=join.priority,
         sysctls=interface_sysctls(join, ifname),
         routes=hops_of(join),
+        shard=_shard(work, network, claims),
     )
     return endpoint, chosen
+
+
+def _shard(work: Work, network: Network, claims: Claims) -> int:
+    """The first of a network's bridges that has a port left: another one is made before the kernel's
+    limit."""
+    for shard in range(1 if network.adopted else SHARDS + 1):
+        key = network.name, shard
+        if key not in claims.shards:
+            planned = network.name in claims.planned
+            claims.shards[key] = 0 if planned else work.store.count_shard(network.name, shard)
+        if claims.shards[key] < BRIDGE_PORTS:
+            claims.shards[key] += 1
+            return shard
+    raise Exhausted(
+        f"network {network.name} is full: its bridges take {BRIDGE_PORTS} ports each (BR_MAX_PORTS)",
+        "use another network",
+    )
+
+
+def shard_steps(work: Work, members: Iterable[tuple[Network, Endpoint]]) -> list[Op]:
+    """The further bridges that these endpoints need and that do not stand yet."""
+    ops: list[Op] = []
+    for network, shard in sorted(
+        {(n, e.shard) for n, e in members if e.shard}, key=lambda p: (p[0].name, p[1])
+    ):
+        if work.machine.network_facts(network.bridge_of(shard)).bridge is None:
+            ops += driver.shard_wants(network, shard)
+    return ops
+
+
+def note_shards(work: Work, members: Iterable[tuple[Network, Endpoint]]) -> None:
+    """Puts on record how many bridges the networks have."""
+    for network, shard in {(n, e.shard) for n, e in members if e.shard > n.shards}:
+        work.store.set_shards(network.name, max(shard, work.store.network(network.name).shards))
 
 
 def _ifname(network: Network, join: Join, others: Sequence[Endpoint]) -> str:
@@ -396,6 +427,7 @@ def hold_ports(work: Work, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
 def _store(work: Work, found: Sequence[Attached]) -> None:
     store, last = work.store, {}
     store.wake(work.machine.uptime(), REST)
+    note_shards(work, [m for one in found for m in one.members])
     for one in found:
         store.add_container(one.sandbox, "created")
         for _, endpoint in one.members:

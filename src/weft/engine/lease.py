@@ -24,7 +24,7 @@ class Claims:
     ``planned`` are networks that do not exist yet (in a dry run): nothing of theirs is stored.
     """
 
-    __slots__ = ("addresses", "hints", "macs", "names", "planned", "ports")
+    __slots__ = ("addresses", "hints", "macs", "names", "planned", "ports", "shards")
 
     def __init__(self, planned: frozenset[str] = frozenset()) -> None:
         self.addresses: set[tuple[str, Address]] = set()
@@ -32,6 +32,7 @@ class Claims:
         self.names: set[str] = set()
         self.ports: dict[tuple[str, int], list[Publish]] = {}
         self.hints: dict[tuple[str, int], int] = {}
+        self.shards: dict[tuple[str, int], int] = {}
         self.planned = planned
 
 

@@ -321,4 +321,10 @@ def _removal(work: Work, network: Network, last: bool) -> Plan:
     from weft.core.firewall.foreign import foreign_unwants
 
     foreign = foreign_unwants(network.bridge, work.machine.foreign_facts())
-    return Plan((LinkGroupDel(network.group), *Plan((*made, *wanted)).undo().ops, *foreign))
+    return Plan((*_ports_away(network), *Plan((*made, *wanted)).undo().ops, *foreign))
+
+
+def _ports_away(network: Network) -> list[Op]:
+    """All ports, further bridges and what joins them, each kind with one wait."""
+    groups = [network.group, *([network.shard_group] if network.shards else [])]
+    return [LinkGroupDel(group) for group in groups]

@@ -7,7 +7,7 @@ what was being made, onwards for what was being removed.
 
 from __future__ import annotations
 
-from weft.core.model.errors import StoreError
+from weft.core.model.errors import Damaged
 from weft.core.model.network import REST
 from weft.core.model.publish import parse_publish
 from weft.core.plan import plan as plans
@@ -211,9 +211,8 @@ class Work:
             return plans.load(entry.undo)
         except (ValueError, SyntaxError, TypeError, AttributeError, ImportError, MemoryError, RecursionError):
             self.machine.release_entry(entry.id)
-            raise StoreError(
-                f"journal entry {entry.id} ({entry.verb} {entry.subject}) in the database is damaged",
-                f"nothing was touched; move {self.machine.state_dir} away to start anew",
+            raise Damaged(
+                f"journal entry {entry.id} ({entry.verb} {entry.subject}) in the database is damaged"
             ) from None
 
     def _take_away(self, verb: str, subject: str, plan: Plan, populated: bool = True) -> None:

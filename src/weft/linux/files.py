@@ -216,7 +216,7 @@ def upstreams(
     """
     search: tuple[str, ...] = ()
     for path in candidates:
-        servers, found = _read_resolv(path)
+        servers, found = read_resolv(path)
         search = search or found
         real = tuple([s for s in servers if _elsewhere(s)])
         if real:
@@ -238,7 +238,8 @@ def _elsewhere(server: str) -> bool:
     return raw[0] not in (0, 127) if len(raw) == 4 else raw not in (bytes(16), bytes(15) + b"\1")
 
 
-def _read_resolv(path: str) -> tuple[list[str], tuple[str, ...]]:
+def read_resolv(path: str) -> tuple[list[str], tuple[str, ...]]:
+    """A resolv.conf(5): its servers and search domains; empty when there is none."""
     servers: list[str] = []
     search: tuple[str, ...] = ()
     try:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from weft.core.model.address import Cidr, from_packed, parse_address
 from weft.core.model.errors import Conflict, NotFound
+from weft.core.model.names import check_ifname, check_mac, check_name
 from weft.core.model.network import Endpoint, Sandbox
 from weft.core.model.publish import Publish
 from weft.core.model.state import State
 from weft.store import texts
 from weft.store.lean import sqlite
 from weft.store.networks import Networks
-from weft.store.schema import CONTAINER, ENDPOINT, hop
+from weft.store.schema import CONTAINER, ENDPOINT, hop, one_of, some, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+#: What a container's state may be.
+STATES = ("created", "running", "paused", "exited")
+
+
+def _publish(row: Any) -> Publish:
+    proto, host, host_port, port = row
+    numbers = whole(host_port, 1, 1 << 16), whole(port, 1, 1 << 16)
+    return Publish(one_of(proto, "tcp", "udp"), parse_address(host), *numbers)
 
 
 class Members(Networks):
@@ -77,22 +87,22 @@ class Members(Networks):
                 return near[0]
         if row is None:
             raise NotFound(f"no container {name!a}", "`weft ps -a` lists them")
-        return self._container(row)
+        return self._read(self._container, row)
 
     def containers(self) -> list[tuple[Sandbox, State]]:
         """All containers of weft's own, by name."""
         sql = f"SELECT {CONTAINER} FROM container WHERE target='' ORDER BY name"
-        return [self._container(row) for row in self._all(sql)]
+        return [self._read(self._container, row) for row in self._all(sql)]
 
     def foreign(self) -> list[tuple[Sandbox, State]]:
         """The namespaces of others that were connected to networks."""
         sql = f"SELECT {CONTAINER} FROM container WHERE target<>'' ORDER BY name"
-        return [self._container(row) for row in self._all(sql)]
+        return [self._read(self._container, row) for row in self._all(sql)]
 
     def supervised(self) -> list[tuple[Sandbox, State]]:
         """The containers that have a process, as far as is stored."""
         sql = f"SELECT {CONTAINER} FROM container WHERE pid IS NOT NULL"
-        return [self._container(row) for row in self._all(sql)]
+        return [self._read(self._container, row) for row in self._all(sql)]
 
     def joiners(self, name: str) -> list[str]:
         """The containers that share a container's network namespace."""
@@ -103,7 +113,7 @@ class Members(Networks):
         mode, target, inode, extra_hosts, sysctls, *state = more
         sandbox = Sandbox(
             root=self.root,
-            name=name,
+            name=name if target else check_name(name, ""),
             hostname=hostname,
             dns=tuple(dns.split()),
             search=tuple(search.split()),
@@ -116,7 +126,10 @@ class Members(Networks):
             extra_hosts=texts.pairs(extra_hosts),
             sysctls=texts.pairs(sysctls),
         )
-        return sandbox, State(*state)
+        word, *numbers = state
+        if not all(n is None or isinstance(n, int) for n in numbers):
+            raise ValueError(f"{numbers} are no numbers")
+        return sandbox, State(one_of(word, *STATES), *numbers)
 
     def add_endpoint(self, endpoint: Endpoint) -> None:
         """Stores an endpoint with its published ports; Conflict when address or port is taken."""
@@ -187,12 +200,12 @@ class Members(Networks):
     def endpoints_of(self, container: str) -> tuple[Endpoint, ...]:
         """All endpoints of a container, by interface name and network."""
         sql = f"SELECT {ENDPOINT} FROM endpoint WHERE container=? ORDER BY length(ifname), ifname, network"
-        return tuple([self._endpoint(row) for row in self._all(sql, container)])
+        return tuple([self._read(self._endpoint, row) for row in self._all(sql, container)])
 
     def endpoints(self, network: str) -> tuple[Endpoint, ...]:
         """All endpoints of a network, by container."""
         sql = f"SELECT {ENDPOINT} FROM endpoint WHERE network=? ORDER BY container"
-        return tuple([self._endpoint(row) for row in self._all(sql, network)])
+        return tuple([self._read(self._endpoint, row) for row in self._all(sql, network)])
 
     def host_names(self, network: str) -> list[tuple[str, tuple[str, ...]]]:
         """The lines of a network's hosts file: addresses, each with its container's names."""
@@ -206,7 +219,8 @@ class Members(Networks):
         found = []
         for raw, name, hostname, target, aliases in rows:
             names = Sandbox(self.root, name, hostname, target=target).hosts_names
-            found.append((str(from_packed(raw)), (*names, *aliases.split())))
+            address = str(self._read(from_packed, raw))
+            found.append((address, (*names, *aliases.split())))
         return found
 
     def count_endpoints(self, network: str) -> int:
@@ -239,11 +253,11 @@ class Members(Networks):
             root=self.root,
             network=network,
             container=container,
-            addresses=tuple([Cidr(from_packed(raw), prefix) for raw, prefix in addresses]),
-            mac=mac,
-            ifname=ifname,
+            addresses=some([Cidr(from_packed(raw), whole(prefix, 0, 129)) for raw, prefix in addresses]),
+            mac=check_mac(mac) if mac else "",
+            ifname=check_ifname(ifname),
             aliases=tuple(aliases.split()),
-            publish=tuple([Publish(p, parse_address(h), hp, c) for p, h, hp, c in ports]),
+            publish=tuple([_publish(row) for row in ports]),
             priority=priority,
             sysctls=texts.pairs(sysctls),
             routes=tuple([hop(to, via) for to, via in texts.pairs(routes)]) if routes else (),

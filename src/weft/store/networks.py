@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from weft.core.model.address import Address, from_packed
 from weft.core.model.errors import Conflict, NotFound
-from weft.core.model.network import Network
+from weft.core.model.names import check_ifname, check_name
+from weft.core.model.network import DEFAULT, Network
 from weft.store import texts
 from weft.store.database import Database
 from weft.store.lean import sqlite
-from weft.store.schema import POOL, network_row, pool
+from weft.store.schema import POOL, network_row, one_of, pool, some, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,12 +32,13 @@ class Networks(Database):
 
     def networks(self) -> tuple[Network, ...]:
         """All networks, by name."""
-        return tuple([self._network(r) for r in self._all("SELECT * FROM network ORDER BY name")])
+        rows = self._all("SELECT * FROM network ORDER BY name")
+        return tuple([self._read(self._network, row) for row in rows])
 
     def find_network(self, name: str) -> Network | None:
         """A network by name."""
         row = self._one("SELECT * FROM network WHERE name=?", name)
-        return self._network(row) if row else None
+        return self._read(self._network, row) if row else None
 
     def network(self, name: str) -> Network:
         """A network by name or unique id prefix; NotFound otherwise."""
@@ -49,22 +51,24 @@ class Networks(Database):
         return found
 
     def _network(self, row: Any) -> Network:
-        name, number, bridge, mtu, labels, created, internal, isolated, nat, adopted, follows, options = row
+        name, number, bridge, mtu, labels, created, internal, isolated, nat, adopted, follows, *rest = row
+        shards, options = rest
         pools = self._all(f"SELECT {POOL} FROM pool WHERE network=? ORDER BY place", name)
         return Network(
             root=self.root,
-            name=name,
-            number=number,
-            pools=tuple([pool(p) for p in pools]),
-            bridge=bridge,
-            mtu=mtu,
+            name=check_name(name, "") if name != DEFAULT else name,
+            number=whole(number, 1, 1 << 16),
+            pools=some([pool(p) for p in pools]),
+            bridge=check_ifname(bridge),
+            mtu=whole(mtu, 68, 1 << 17),
             labels=texts.pairs(labels),
             created=created,
             internal=bool(internal),
             isolated=bool(isolated),
-            nat=nat,
+            nat=one_of(nat, "nat", "routed"),
             adopted=bool(adopted),
             follows_mtu=bool(follows),
+            shards=shards,
             options=texts.pairs(options),
         )
 
@@ -76,7 +80,7 @@ class Networks(Database):
     def add_network(self, network: Network) -> None:
         """Stores a network; Conflict when name, bridge or number is taken."""
         try:
-            self._db.execute("INSERT INTO network VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", network_row(network))
+            self._db.execute("INSERT INTO network VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", network_row(network))
         except sqlite.IntegrityError:
             raise Conflict(f"network {network.name} or bridge {network.bridge} exists already") from None
         for place, one in enumerate(network.pools):
@@ -99,6 +103,10 @@ class Networks(Database):
             ),
         )
 
+    def set_shards(self, network: str, shards: int) -> None:
+        """Stores how many further bridges a network has."""
+        self._db.execute("UPDATE network SET shards=? WHERE name=?", (shards, network))
+
     def remove_network(self, name: str) -> None:
         """Forgets a network."""
         for table in ("pool", "resting", "address"):
@@ -115,7 +123,8 @@ class Networks(Database):
             now + longest,
             *_within(subnet),
         )[0]
-        return int.from_bytes(row[0] if due is None else min(row[0], due), "big")
+        low = self._read(lambda found: found[0] if due is None else min(found[0], due), row)
+        return self._read(lambda found: int.from_bytes(found, "big"), low)
 
     def set_next_address(self, network: str, place: int, address: Address) -> None:
         """Where the next search starts."""
@@ -152,14 +161,14 @@ class Networks(Database):
         latest."""
         due = self._all(f"SELECT network, address FROM resting WHERE {_DUE}", now, now + longest)
         for network, raw in due:
-            self.give_back(network, [from_packed(raw)])
+            self.give_back(network, [self._read(from_packed, raw)])
         if due:
             self._db.execute(f"DELETE FROM resting WHERE {_DUE}", (now, now + longest))
 
     def resting(self, network: str, subnet: Subnet) -> list[Address]:
         """The addresses of a subnet that rest, the longest first."""
         sql = f"SELECT address FROM resting WHERE network=? AND {_WITHIN} ORDER BY until, address"
-        return [from_packed(row[0]) for row in self._all(sql, network, *_within(subnet))]
+        return [self._read(from_packed, row[0]) for row in self._all(sql, network, *_within(subnet))]
 
     def count_addresses(self, network: str, subnet: Subnet) -> int:
         """How many addresses of a subnet containers have."""

@@ -8,7 +8,9 @@ from weft.store import texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 SCHEMA_VERSION = 3
 #: Addresses are their bytes in network order, so that they sort as the numbers they are.
@@ -17,7 +19,8 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE network (
   name TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE, bridge TEXT NOT NULL UNIQUE, mtu INTEGER NOT NULL,
   labels TEXT NOT NULL, created INTEGER NOT NULL, internal INTEGER NOT NULL, isolated INTEGER NOT NULL,
-  nat TEXT NOT NULL, adopted INTEGER NOT NULL, follows_mtu INTEGER NOT NULL, options TEXT NOT NULL
+  nat TEXT NOT NULL, adopted INTEGER NOT NULL, follows_mtu INTEGER NOT NULL,
+  shards INTEGER NOT NULL, options TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE pool (
   network TEXT NOT NULL REFERENCES network, place INTEGER NOT NULL, subnet TEXT NOT NULL,
@@ -71,12 +74,36 @@ ENDPOINT = "network, container, mac, ifname, aliases, priority, sysctls, routes,
 POOL = "subnet, gateway, ip_range, aux"
 
 
+def whole(value: Any, low: int, high: int) -> int:
+    """The number; ValueError when it is none of that range."""
+    if not isinstance(value, int) or not low <= value < high:
+        raise ValueError(f"{value!r} is no number from {low} to {high - 1}")
+    return value
+
+
+def one_of(value: Any, *words: str) -> str:
+    """The word; ValueError when it is another."""
+    if value not in words:
+        raise ValueError(f"{value!r} is none of {', '.join(words)}")
+    return str(value)
+
+
+def some(found: list[T]) -> tuple[T, ...]:
+    """What there must be at least one of; ValueError."""
+    if not found:
+        raise ValueError("something has lost its addresses")
+    return tuple(found)
+
+
 def pool(row: Any) -> Pool:
     """A row of POOL."""
-    subnet, gateway, ip_range, aux = row
+    text, router, ip_range, aux = row
+    subnet, gateway = parse_subnet(text), parse_address(router)
+    if gateway not in subnet:
+        raise ValueError(f"the gateway {gateway} is outside {subnet}")
     return Pool(
-        parse_subnet(subnet),
-        parse_address(gateway),
+        subnet,
+        gateway,
         parse_subnet(ip_range) if ip_range else None,
         tuple([(name, parse_address(text)) for name, text in texts.pairs(aux)]),
     )
@@ -96,6 +123,7 @@ def network_row(network: Network) -> tuple[Any, ...]:
         network.nat,
         int(network.adopted),
         int(network.follows_mtu),
+        network.shards,
         texts.join(network.options),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.core.model.errors import Conflict
+from weft.core.model.errors import Conflict, Damaged
 from weft.core.model.state import Entry
 from weft.store.lean import sqlite
 from weft.store.members import Members
@@ -10,8 +10,31 @@ from weft.store.members import Members
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from weft.core.model.namespace import NamedNs
+
+
+#: Columns that name what must exist.
+_REFERENCES = (
+    ("endpoint", "network", "network"),
+    ("endpoint", "container", "container"),
+    ("address", "network", "network"),
+    ("address", "container", "container"),
+    ("publish", "container", "container"),
+    ("pool", "network", "network"),
+)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _entry(row: Any) -> Entry:
+    id, verb, subject, undo, forward = row
+    return Entry(id, _text(verb), _text(subject), _text(undo), bool(forward))
 
 
 class SqliteStore(Members):
@@ -52,10 +75,31 @@ class SqliteStore(Members):
         """Forgets removed names whose namespaces are gone."""
         self._db.executemany("DELETE FROM namespace WHERE id=? AND removed=1", [(i,) for i in ids])
 
+    def check(self) -> None:
+        """Reads all that there is. Damaged when some of it is not what weft has written."""
+        for (said,) in self._all("PRAGMA integrity_check(1)"):
+            if said != "ok":
+                raise Damaged(f"the database {self._path} is damaged: {said}".replace("\n", " "))
+        networks = {n.name: n for n in self.networks()}
+        known = {s.name for s, _ in (*self.containers(), *self.foreign())}
+        for network in networks.values():
+            for endpoint in self.endpoints(network.name):
+                if any(all(c.address not in p.subnet for p in network.pools) for c in endpoint.addresses):
+                    raise Damaged(f"the database {self._path} is damaged: an address of {endpoint.container}")
+        for table, column, wanted in _REFERENCES:
+            names = {row[0] for row in self._all(f"SELECT DISTINCT {column} FROM {table}")}
+            strays = names.difference(known if wanted == "container" else networks)
+            if strays:
+                raise Damaged(f"the database {self._path} is damaged: no {wanted} {min(map(str, strays))!a}")
+        self.journal()
+        self.namespaces()
+
     # journal
 
     def begin(self, verb: str, subject: str, plan: str, undo: str, forward: bool) -> int:
         """Writes a journal entry, inside a transaction; its number."""
+        if not forward and verb != "repair":
+            self._ballast.check()
         cursor = self._db.execute(
             "INSERT INTO journal (verb, subject, plan, undo, forward) VALUES (?,?,?,?,?)",
             (verb, subject, plan, undo, int(forward)),
@@ -69,12 +113,12 @@ class SqliteStore(Members):
     def journal(self) -> list[Entry]:
         """All journal entries, newest first: the order in which they are taken back."""
         rows = self._all("SELECT id, verb, subject, undo, forward FROM journal ORDER BY id DESC")
-        return [Entry(i, verb, subject, undo, bool(forward)) for i, verb, subject, undo, forward in rows]
+        return [self._read(_entry, row) for row in rows]
 
     def get(self, key: str) -> str:
         """A value of the root itself, or ""."""
         row = self._one("SELECT value FROM meta WHERE key=?", key)
-        return row[0] if row else ""
+        return self._read(_text, row[0]) if row else ""
 
     def put(self, key: str, value: str) -> None:
         """Stores a value of the root itself."""

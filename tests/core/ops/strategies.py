@@ -24,6 +24,7 @@ from weft.core.ops import (
     nft,
     route,
     rule,
+    shard,
     wire,
 )
 from weft.core.ops.base import Op
@@ -86,6 +87,7 @@ NETWORKS = st.builds(
     number=st.integers(1, 65535),
     pools=st.builds(lambda s: (Pool(s, Address(4, s.first.value + 1)),), SUBNETS),
     bridge=IFNAMES,
+    shards=st.integers(0, 2),
 )
 RULES = st.builds(
     rule.Rule, st.integers(1, 32000), IFNAMES, st.integers(1, 1 << 31), st.integers(1, 255),
@@ -113,9 +115,18 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     file.OwnHosts: st.builds(file.OwnHosts, PATHS, st.lists(NAMES, max_size=4).map(tuple)),
     file.HostsSwitch: st.builds(file.HostsSwitch, NAMES, PATHS, PATHS, st.just(0) | NUMBERS, NUMBERS),
     hop.RouteAdd: st.builds(hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR),
-    hop.GatewayChange: st.builds(hop.GatewayChange, ADDRESSES, IFNAMES, ADDRESSES, IFNAMES, FAR),
+    hop.GatewayChange: st.builds(
+        hop.GatewayChange, ADDRESSES, IFNAMES, ADDRESSES, IFNAMES, FAR, st.integers(0, 9999)
+    ),
     link.PortIsolate: st.builds(link.PortIsolate, IFNAMES, st.booleans()),
     link.LinkMtu: st.builds(link.LinkMtu, IFNAMES, st.integers(68, 65535), st.integers(68, 65535), PLACES),
+    link.LinkGroup: st.builds(link.LinkGroup, IFNAMES, NUMBERS),
+    link.Replug: st.builds(link.Replug, IFNAMES, IFNAMES, st.booleans()),
+    shard.JointAdd: st.builds(
+        shard.JointAdd,
+        *(IFNAMES, IFNAMES, MACS, MACS, IFNAMES, IFNAMES),
+        *(st.integers(68, 65535), NUMBERS, MARKS, st.booleans()),
+    ),
     link.AddrGenNone: st.builds(link.AddrGenNone, IFNAMES, PLACES),
     link.BridgeAdopt: st.builds(link.BridgeAdopt, IFNAMES, MARKS),
     link.BridgeRelease: st.builds(link.BridgeRelease, IFNAMES, MARKS),
@@ -197,7 +208,7 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     nft.ElementDel: ADDED.map(lambda op: op.undo()),
     nft.TableAdd: HEX.flatmap(lambda root: st.sampled_from(tables(root[:8]))),
     nft.TableDel: st.builds(nft.TableDel, st.sampled_from(("inet", "bridge")), st.just("weft")),
-    route.DefaultRoute: st.builds(route.DefaultRoute, ADDRESSES, IFNAMES, NAMES),
+    route.DefaultRoute: st.builds(route.DefaultRoute, ADDRESSES, IFNAMES, NAMES, st.integers(0, 9999)),
     route.ProhibitAdd: st.builds(route.ProhibitAdd, SUBNETS, NUMBERS, st.integers(1, 255)),
     route.ProhibitDel: st.builds(route.ProhibitDel, SUBNETS, NUMBERS, st.integers(1, 255)),
     rule.RuleAdd: st.builds(rule.RuleAdd, RULES),

@@ -258,6 +258,7 @@ _FIELDS: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
         **dict.fromkeys(("offset", "length", "op", "flags"), U32),
         **{"type": U8, "dreg": _REG, "sreg": _REG},
     },
+    ex.Notrack: {},
     ex.Rt: dict.fromkeys(("dreg", "key"), U32),
     ex.Byteorder: dict.fromkeys(("sreg", "dreg", "op", "length", "size"), U32),
     ex.Counter: {"packets": U64, "bytes": U64},

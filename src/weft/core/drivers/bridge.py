@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
+from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element, shard_elements
+from weft.core.model.names import mac_of, mark
 from weft.core.model.network import link_local
 from weft.core.ops.address import AddressAdd, AddressLend
 from weft.core.ops.conntrack import ConntrackFlush
 from weft.core.ops.file import HostsAdd, HostsFile, OwnHosts
 from weft.core.ops.hop import RouteAdd
-from weft.core.ops.link import AddrGenNone, BridgeAdd, BridgeAdopt, LinkUp, VethAdd
+from weft.core.ops.link import AddrGenNone, BridgeAdd, BridgeAdopt, LinkGroup, LinkUp, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackStart
 from weft.core.ops.netns import EtcNetns, NetnsAdd, NetnsAttach, Sysctl
 from weft.core.ops.route import DefaultRoute
+from weft.core.ops.shard import JointAdd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,20 +39,60 @@ def isolation(network: Network) -> tuple[Op, ...]:
     From its bridge a packet may be routed to its own subnet, and to no other network's, unless its
     connection came by a published port (the mark).
     """
-    from weft.core.firewall.tables import PUBLISHED_MARK
     from weft.core.ops.route import ProhibitAdd
-    from weft.core.ops.rule import Rule, RuleAdd
 
     found: list[Op] = [ProhibitAdd(p.subnet, TABLE, PROTOCOL) for p in network.pools]
-    own = Rule(OWN_PREFERENCE, network.bridge, MAIN, PROTOCOL)
-    found += [RuleAdd(own._replace(to=p.subnet, version=p.subnet.version)) for p in network.pools]
-    apart = Rule(APART_PREFERENCE, network.bridge, TABLE, PROTOCOL, unmarked=PUBLISHED_MARK)
-    found += [
-        RuleAdd(apart._replace(version=v))
-        for v in (4, 6)
-        if any(p.subnet.version == v for p in network.pools)
-    ]
-    return tuple(found)
+    return (*found, *[rule for shard in range(network.shards + 1) for rule in _apart(network, shard)])
+
+
+def _apart(network: Network, shard: int) -> list[Op]:
+    """The routing rules for what comes by one of a network's bridges."""
+    from weft.core.firewall.tables import PUBLISHED_MARK
+    from weft.core.ops.rule import Rule, RuleAdd
+
+    bridge = network.bridge_of(shard)
+    own = Rule(OWN_PREFERENCE, bridge, MAIN, PROTOCOL)
+    found: list[Op] = [RuleAdd(own._replace(to=p.subnet, version=p.subnet.version)) for p in network.pools]
+    apart = Rule(APART_PREFERENCE, bridge, TABLE, PROTOCOL, unmarked=PUBLISHED_MARK)
+    versions = sorted({p.subnet.version for p in network.pools})
+    return [*found, *[RuleAdd(apart._replace(version=v)) for v in versions]]
+
+
+def joint_name(network: Network, shard: int) -> str:
+    """The end, in a network's first bridge, of the cable to a further one."""
+    return "wj" + network.shard_id(shard)[:12]
+
+
+def shard_links(network: Network, shard: int) -> tuple[Op, ...]:
+    """A further bridge of a network, without any address, and the cable to the first."""
+    oid, bridge = network.shard_id(shard), network.bridge_of(shard)
+    alias = f"weft root={network.root} network={network.name} shard={shard}"
+    joint = JointAdd(
+        ifname=joint_name(network, shard),
+        peer="wk" + oid[:12],
+        mac="fe" + mac_of(oid)[2:],
+        peer_mac="fa" + mac_of(oid)[2:],
+        bridge=network.bridge,
+        peer_bridge=bridge,
+        mtu=network.mtu,
+        group=network.shard_group,
+        mark=f"{mark(oid)}:joint",
+        isolated=network.isolated,
+    )
+    return (
+        BridgeAdd(bridge, mac_of(oid), network.mtu, mark(oid), alias),
+        LinkGroup(bridge, network.shard_group),
+        *_shut(bridge, False),
+        # Or it would answer, with its own MAC, whoever asks for the gateway (ip-sysctl, arp_ignore).
+        Sysctl(f"net/ipv4/conf/{bridge}/arp_ignore", "8"),
+        joint,
+        LinkUp(bridge),
+    )
+
+
+def shard_wants(network: Network, shard: int) -> tuple[Op, ...]:
+    """What another bridge adds to a network that stands."""
+    return (*shard_elements(network, shard), *_apart(network, shard), *shard_links(network, shard))
 
 
 def _shut(ifname: str, ipv6: bool, netns: str = "") -> tuple[Sysctl, ...]:
@@ -94,6 +136,7 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
         *isolation(network),
         *gateways,
         LinkUp(bridge),
+        *[op for shard in range(1, network.shards + 1) for op in shard_links(network, shard)],
     )
 
 
@@ -155,12 +198,10 @@ def endpoint_wants(
     sandbox: Sandbox,
     endpoint: Endpoint,
     netns: str = "",
-    bridge: str = "",
 ) -> tuple[Op, ...]:
     """A container's place in a network: its cable, its guard, its addresses; its names come last of all.
 
-    The guard stands before its address works. ``netns`` is the namespace of a sandbox that is not weft's;
-    ``bridge`` the one of the network's bridges it is plugged into.
+    The guard stands before its address works. ``netns`` is the namespace of a sandbox that is not weft's.
     """
     where, ifname = netns or sandbox.name, endpoint.ifname
     alias = f"weft root={network.root} network={network.name} container={endpoint.container} if={ifname}"
@@ -168,7 +209,7 @@ def endpoint_wants(
         ifname=endpoint.host_ifname,
         mac=_host_mac(endpoint.hardware),
         mtu=network.mtu,
-        bridge=bridge or network.bridge,
+        bridge=network.bridge_of(endpoint.shard),
         group=network.group,
         peer_netns=where,
         peer=ifname,
@@ -229,6 +270,10 @@ def gateway_of(members: Iterable[tuple[Network, Endpoint]], version: int) -> tup
     return fit[0] if fit else None
 
 
+#: Of a default route in a namespace that is somebody else's: the one that he gave it goes first.
+FOREIGN_METRIC = 7765
+
+
 def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> list[DefaultRoute]:
     """The default routes of a container, one a family."""
     found = []
@@ -238,7 +283,8 @@ def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> l
             network, endpoint = chosen
             address = endpoint.address_of(version)
             assert address is not None  # gateway_of() has seen to it
-            found.append(DefaultRoute(network.gateway_for(address), endpoint.ifname, where))
+            foreign = FOREIGN_METRIC if ":" in endpoint.container else 0
+            found.append(DefaultRoute(network.gateway_for(address), endpoint.ifname, where, foreign))
     return found
 
 

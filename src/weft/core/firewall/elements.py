@@ -27,7 +27,8 @@ def network_elements(network: Network) -> tuple[ElementAdd, ...]:
     """What a network adds: its bridge and what that is to others, its gateways, its subnets."""
     bridge: Part = ("ifname", network.bridge)
     said = f"{network.mark} {network.name}"
-    found = [_inet("bridges", (bridge,), said), _inet("same", (bridge, bridge), said)]
+    found = [_inet(name, (bridge,), said) for name in ("bridges", "gateways")]
+    found.append(_inet("same", (bridge, bridge), said))
     flags = {
         # An adopted bridge may be the host's own way to its LAN: its services stay reachable by it.
         "shielded": not network.adopted,
@@ -40,7 +41,17 @@ def network_elements(network: Network) -> tuple[ElementAdd, ...]:
     if network.ipv6 and not network.adopted:
         local: Part = ("ipv6_addr", str(link_local(network.mac).address))
         found.append(_inet("own6", (bridge, local), said))
-    return tuple(found)
+    return (*found, *[e for shard in range(1, network.shards + 1) for e in shard_elements(network, shard)])
+
+
+def shard_elements(network: Network, shard: int) -> tuple[ElementAdd, ...]:
+    """What a further bridge adds: it has no address, and what it carries is the same network's."""
+    other: Part = ("ifname", network.bridge_of(shard))
+    said = f"{network.mark} {network.name}"
+    return (
+        *[_inet(name, (other,), said) for name in ("bridges", "shards", "shielded")],
+        _inet("same", (other, other), said),
+    )
 
 
 def _pool_elements(network: Network, pool: Pool, said: str) -> list[ElementAdd]:

@@ -189,6 +189,11 @@ def clamp_mss() -> Statement:
     return Statement(text, (*_protocol("tcp"), *match, *route, write))
 
 
+def notrack() -> Statement:
+    """``notrack``."""
+    return Statement("notrack", (ex.Notrack(),))
+
+
 def snat_by(name: str, family: str) -> Statement:
     """``snat ip to ip saddr map @MAP``: the address that the host shows for a network."""
     number = nf.NFPROTO_IPV4 if family == "ip" else nf.NFPROTO_IPV6

@@ -132,6 +132,8 @@ def _maps(version: int) -> tuple[SetSpec, ...]:
 
 _INET_SETS = (
     SetSpec("bridges", ("ifname",)),
+    SetSpec("gateways", ("ifname",)),
+    SetSpec("shards", ("ifname",)),
     SetSpec("same", ("ifname", "ifname")),
     SetSpec("shielded", ("ifname",)),
     SetSpec("internal", ("ifname",)),
@@ -198,8 +200,11 @@ def _six() -> ChainSpec:
     )
 
 
+_OTHER_SOURCE = "source of another network"
+
+
 def _guard() -> ChainSpec:
-    bridges, outside = lang.device("iif", "bridges"), lang.device("iif", "bridges", outside=True)
+    outside = lang.device("iif", "bridges", outside=True)
     straight = [
         rule(
             outside, lang.ip_in("daddr", name, family), lang.drop(), comment="a neighbour routing straight in"
@@ -210,7 +215,9 @@ def _guard() -> ChainSpec:
         rule(lang.lo(), lang.accept()),
         rule(lang.ip_to(_LOOPBACK), lang.drop(), comment="loopback from outside"),
         *straight,
-        rule(bridges, lang.no_reverse_path(), lang.drop(), comment="source of another network"),
+        # The same packet comes by the first bridge again, where it is tracked and translated.
+        rule(lang.device("iif", "shards"), lang.notrack()),
+        rule(lang.device("iif", "gateways"), lang.no_reverse_path(), lang.drop(), comment=_OTHER_SOURCE),
     )
     return ChainSpec("guard", rules, "filter", "prerouting", -300)
 
@@ -283,6 +290,12 @@ def _leaving() -> tuple[Rule, ...]:
     inside, outside = lang.device_pair("same"), lang.device_pair("same", outside=True)
     isolated = lang.device("iif", "isolated"), lang.device("oif", "isolated")
     return (
+        rule(
+            lang.device("iif", "shards"),
+            lang.device("oif", "shards", outside=True),
+            lang.drop(),
+            comment="a further bridge is no gateway",
+        ),
         rule(lang.clamp_mss()),
         rule(lang.device("iif", "internal"), outside, lang.drop(), comment="out of an internal network"),
         rule(lang.ct_dnat(), lang.accept()),

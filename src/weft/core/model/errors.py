@@ -99,6 +99,16 @@ class StoreError(WeftError):
     code = "store"
 
 
+class Damaged(StoreError):
+    """The database is not what was written: a flipped bit, a lost piece. `weft repair` makes it anew from
+    the kernel."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, "`weft repair` sets it aside and makes it anew from what stands in the kernel"
+        )
+
+
 class CommandNotFound(WeftError):
     """The command to run does not exist (127, as the shell says it)."""
 

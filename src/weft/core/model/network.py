@@ -12,8 +12,13 @@ DEFAULT = "default"
 #: The upper 16 bits of the link group of every weft bridge port; the lower are the network's number.
 #: The bridge guard matches on them, so that a port is guarded from its birth.
 PORT_GROUP = 0x77650000
-#: The kernel's BR_MAX_PORTS is 1 << 10 and port 0 is not used (net/bridge/br_private.h).
-BRIDGE_PORTS = 1023
+#: The same of the further bridges of a network, and of the cables between its bridges.
+SHARD_GROUP = 0x77660000
+#: How many containers one bridge gets: the kernel's BR_MAX_PORTS is 1 << 10, port 0 is not used
+#: (net/bridge/br_private.h), and the first bridge has a port for each further one.
+BRIDGE_PORTS = 1000
+#: How many further bridges a network may have.
+SHARDS = 23
 
 #: Seconds that a released address rests, while neighbours may still have its old MAC in their caches
 #: (arp(7): an entry may be used for up to base_reachable_time * 1.5 unconfirmed).
@@ -36,7 +41,9 @@ class Network(Record):
     ``internal``: no way out and none in but from the host. ``isolated``: members cannot talk to each other.
     ``nat`` is ``nat`` (masquerade) or ``routed`` (others route to the subnet, and reach what is published).
     ``adopted``: the bridge was there before and stays. ``follows_mtu``: the MTU is the uplink's.
-    ``options`` are those of ``-o``, as they were given.
+    ``shards`` is how many further bridges it has, each joined to the first. ``options`` are those of
+    ``-o``, as
+    they were given.
     """
 
     root: str
@@ -53,6 +60,7 @@ class Network(Record):
     nat: str = "nat"
     adopted: bool = False
     follows_mtu: bool = False
+    shards: int = 0
     options: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -74,6 +82,19 @@ class Network(Record):
     def group(self) -> int:
         """The link group of its ports."""
         return PORT_GROUP | self.number
+
+    @property
+    def shard_group(self) -> int:
+        """The link group of its further bridges and what joins them."""
+        return SHARD_GROUP | self.number
+
+    def shard_id(self, shard: int) -> str:
+        """16 hex digits derived from (root, name, shard)."""
+        return object_id(self.root, "shard", self.name, str(shard))
+
+    def bridge_of(self, shard: int) -> str:
+        """The name of one of its bridges: the first one is number 0."""
+        return bridge_name(self.shard_id(shard)) if shard else self.bridge
 
     @property
     def ipv4(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from weft.core.model.address import Address, Subnet
 from weft.core.ops.base import VANISHES, Final, Names, Op, inside, quote
-from weft.core.ops.route import BOOT, family
+from weft.core.ops.route import BOOT, family, metric
 from weft.core.wire import rtnetlink as rt
 from weft.core.wire.buffer import NLM_F_CREATE, NLM_F_REPLACE
 
@@ -56,6 +56,7 @@ class GatewayChange(Op):
     old_gateway: Address
     old_ifname: str
     netns: str
+    metric: int = 0
     kind = "rtnl"
 
     def describe(self) -> str:
@@ -63,7 +64,8 @@ class GatewayChange(Op):
 
     def shell(self) -> tuple[str, ...]:
         six = "-6 " if self.gateway.version == 6 else ""
-        words = f"{six}route replace default via {self.gateway} dev {quote(self.ifname)}"
+        way = f"via {self.gateway} dev {quote(self.ifname)}{metric(self.metric)}"
+        words = f"{six}route replace default {way}"
         return (inside(self.netns, words),)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
@@ -74,8 +76,11 @@ class GatewayChange(Op):
             protocol=BOOT,
             scope=rt.RT_SCOPE_UNIVERSE,
             type=rt.RTN_UNICAST,
+            priority=self.metric or None,
         )
         return (rt.new_route(route, NLM_F_CREATE | NLM_F_REPLACE),)
 
     def undo(self) -> Op:
-        return GatewayChange(self.old_gateway, self.old_ifname, self.gateway, self.ifname, self.netns)
+        return GatewayChange(
+            self.old_gateway, self.old_ifname, self.gateway, self.ifname, self.netns, self.metric
+        )

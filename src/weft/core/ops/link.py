@@ -197,6 +197,26 @@ class Replug(Op):
         return Final("a port without its bridge is nobody's wish")
 
 
+class LinkGroup(Op):
+    """Puts a link into a group, by which many are deleted at once."""
+
+    ifname: str
+    group: int
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"put {self.ifname} into group {self.group}"
+
+    def shell(self) -> tuple[str, ...]:
+        return (f"ip link set dev {quote(self.ifname)} group {self.group}",)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.set_link(rt.Link(ifname=self.ifname, group=self.group)),)
+
+    def undo(self) -> Final:
+        return VANISHES
+
+
 class LinkMtu(Op):
     """Sets a link's MTU. ``old`` is what it had."""
 

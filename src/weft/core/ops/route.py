@@ -19,12 +19,19 @@ def family(address: Address) -> int:
     return 2 if address.version == 4 else 10
 
 
+def metric(number: int) -> str:
+    """As ``ip route`` takes it."""
+    return f" metric {number}" if number else ""
+
+
 class DefaultRoute(Op):
-    """The default route of a container, by its gateway. It vanishes with the namespace."""
+    """The default route of a container, by its gateway. It vanishes with the namespace. ``metric`` 0 is the
+    kernel's own choice."""
 
     gateway: Address
     ifname: str
     netns: str
+    metric: int = 0
     kind = "rtnl"
 
     def describe(self) -> str:
@@ -32,7 +39,7 @@ class DefaultRoute(Op):
 
     def shell(self) -> tuple[str, ...]:
         six = "-6 " if self.gateway.version == 6 else ""
-        words = f"{six}route add default via {self.gateway} dev {quote(self.ifname)}"
+        words = f"{six}route add default via {self.gateway} dev {quote(self.ifname)}{metric(self.metric)}"
         return (inside(self.netns, words),)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
@@ -43,6 +50,7 @@ class DefaultRoute(Op):
             protocol=BOOT,
             scope=rt.RT_SCOPE_UNIVERSE,
             type=rt.RTN_UNICAST,
+            priority=self.metric or None,
         )
         return (rt.new_route(route),)
 

@@ -11,6 +11,8 @@ from weft.core.ops import file as f
 from weft.core.ops import link as ln
 from weft.core.ops import netns as n
 from weft.core.ops import nft, route, rule
+from weft.core.ops.shard import JointAdd
+from weft.core.ops.wire import LinkMaster
 from weft.core.wire import nft_expr as ex
 
 TYPE_CHECKING = False
@@ -52,6 +54,8 @@ def host_steps(ops: Sequence[Op], seen: Seen) -> list[Op]:
             found += bridge
             if missing:
                 made.add(op.ifname)
+        elif isinstance(op, JointAdd):
+            found += _joint(op, seen)
         elif (_ifname(op) in made and op.kind != "file") or not _stands(op, seen):
             found.append(op)
     return found
@@ -73,6 +77,21 @@ def _bridge(op: ln.BridgeAdd, seen: Seen) -> tuple[list[Op], bool]:
     # Killed between birth and mark: known by its MAC. A stranger of that name makes the plan fail, and stays.
     before = [ln.LinkDel(op.ifname, op.mark, mac=op.mac)] if stray is not None and stray.mac == op.mac else []
     return [*before, op], True
+
+
+def _joint(op: JointAdd, seen: Seen) -> list[Op]:
+    if op.mark not in seen.by_mark:
+        return [op]
+    ends = ((op.ifname, op.bridge, op.isolated), (op.peer, op.peer_bridge, False))
+    steps: list[Op] = []
+    for ifname, bridge, isolated in ends:
+        link = seen.by_name.get(ifname)
+        if link is None or link.master == bridge:
+            continue
+        steps.append(LinkMaster(ifname, bridge))
+        if isolated:
+            steps.append(ln.PortIsolate(ifname, True))
+    return steps
 
 
 def endpoint_steps(ops: Sequence[Op], seen: Seen) -> list[Op]:
@@ -131,6 +150,7 @@ _STANDS: dict[type[Op], Callable[[Any, Seen], bool]] = {
     n.Sysctl: lambda op, seen: seen.sysctls.get(op.key, op.value) == op.value,
     ln.LinkUp: _up,
     ln.AddrGenNone: lambda op, seen: op.ifname in seen.by_name,
+    ln.LinkGroup: lambda op, seen: op.ifname in seen.by_name,
     ln.BridgeAdopt: _adopted,
 }
 

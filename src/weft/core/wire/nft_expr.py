@@ -249,6 +249,10 @@ class Exthdr(Expr):
     flags: int = 0
 
 
+class Notrack(Expr):
+    """Takes the packet past connection tracking."""
+
+
 class Rt(Expr):
     """Loads a property of the packet's route."""
 
@@ -377,6 +381,7 @@ _COLUMNS: dict[type[Expr], tuple[str, tuple[Column, ...]]] = {
     Fib: ("fib", ((1, "dreg", BE32), (2, "result", BE32), (3, "flags", BE32))),
     Ct: ("ct", ((2, "key", BE32), (1, "dreg", BE32), (3, "direction", U8), (4, "sreg", BE32))),
     Exthdr: ("exthdr", _EXTHDR),
+    Notrack: ("notrack", ()),
     Rt: ("rt", ((1, "dreg", BE32), (2, "key", BE32))),
     Byteorder: ("byteorder", _BYTEORDER),
     Counter: ("counter", ((1, "bytes", _SOME64), (2, "packets", _SOME64))),
@@ -415,7 +420,8 @@ def get_expr(data: bytes) -> Expr:
     if _EXPR_NAME not in found:
         raise WireError("an nft expression without a name")
     name, inner = get_string(found[_EXPR_NAME]), found.get(_EXPR_DATA)
-    known = _get_known(name, inner) if name in _KNOWN and inner is not None else None
+    bare = name in _KNOWN and not _KNOWN[name]  # one that needs no data may come without
+    known = _get_known(name, inner or b"") if name in _KNOWN and (inner is not None or bare) else None
     return Unknown(name, inner) if known is None else known
 
 

@@ -217,7 +217,7 @@ def main(argv: Sequence[str]) -> int:
     except Exception as error:
         if b"WEFT_DEBUG" in posix.environ:
             raise
-        _fail(_unforeseen(error), _wants_json(argv, args))
+        _fail(_unforeseen(error, args.one("root")), _wants_json(argv, args))
         return 125 if command in _RUNS else 1
 
 
@@ -225,12 +225,17 @@ def main(argv: Sequence[str]) -> int:
 _SHORT = {12: "", 23: "sysctl fs.file-max", 24: "ulimit -n", 28: ""}
 
 
-def _unforeseen(error: Exception) -> WeftError:
+def _unforeseen(error: Exception, root: str) -> WeftError:
     """A shortage can show up at any call; everything else that nobody caught is a mistake of weft's."""
     if isinstance(error, OSError) and error.errno in _SHORT:
         limit = _SHORT[error.errno]
         file = f"{error.filename}: " if error.filename else ""
         return WeftError(f"{file}{error.strerror}", f"raise the limit: {limit}" if limit else "")
+    from weft.wiring import damage
+
+    found = damage(root)
+    if found is not None:
+        return found
     what = f"internal error: {type(error).__name__}: {error}"
     return WeftError(what, "please report it; WEFT_DEBUG=1 shows where it happened")
 

@@ -9,6 +9,7 @@ from weft.frontends.cli.main import out, say, work_for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from weft.engine.repair import Report
+    from weft.engine.work import Work
     from weft.frontends.cli.args import Args
 
 
@@ -16,12 +17,13 @@ def repair(args: Args) -> int:
     """``weft repair``: 0 when all agrees now, 1 when something could not be mended."""
     from weft.engine import repair
 
-    work = work_for(args)
+    work, lost = _sound(args)
     done = repair.repair(work)
     if args.one("format") == "json":
         import json
 
-        out(json.dumps({"mended": list(done.mended), "failed": list(done.failed)}, indent=2))
+        said = {"mended": list(done.mended), "failed": list(done.failed)}
+        out(json.dumps({**said, **({"lost": lost} if lost else {})}, indent=2))
     elif not work.dry and not args.on("quiet") and work.step is None:
         for line in done.mended:
             out(line)
@@ -30,12 +32,38 @@ def repair(args: Args) -> int:
     return 1 if done.failed else 0
 
 
+def _sound(args: Args) -> tuple[Work, list[str]]:
+    """The work on a database that is whole: as it is, or made anew. And what was lost."""
+    from weft.core.model.errors import Damaged
+    from weft.engine.rebuild import vanished
+
+    try:
+        work = work_for(args)
+        work.store.check()
+        if not vanished(work):
+            return work, []
+        say("the database is gone, and what it had made is not")
+    except Damaged as error:
+        say(error.message)
+    from weft.frontends.cli.main import printer
+    from weft.wiring import rebuild
+
+    work, lost, kept = rebuild(args.one("root"), say, printer(args), args.on("dry-run"))
+    if kept:
+        say(f"the old database is kept as {kept}")
+    networks = work.store.networks()
+    count = len(work.store.containers())
+    say(f"made a new one from the kernel: {len(networks)} networks, {count} containers")
+    for line in lost:
+        say(f"lost: {line}")
+    return work, lost
+
+
 def watch(args: Args) -> int:
     """``weft watch``: repairs on the kernel's notices, until it is stopped."""
     import time
 
     from weft.engine.watch import watch as keep
-    from weft.linux.notices import Heard
 
     work = work_for(args)
     as_json = args.one("format") == "json"
@@ -55,7 +83,7 @@ def watch(args: Args) -> int:
                 say(f"warning: {line}")
         sys.stdout.flush()
 
-    with Heard() as heard:
+    with work.machine.heard() as heard:
         try:
             keep(work, heard, time.monotonic, tell)
         except KeyboardInterrupt:
