@@ -13,7 +13,8 @@ from typing import NamedTuple
 from weft.core.model.names import root_id
 from weft.core.model.publish import parse_publish
 from weft.engine import network
-from weft.engine.request import Join, RunRequest
+from weft.engine.container import RunRequest
+from weft.engine.request import Join
 from weft.engine.work import Work
 from weft.store.sqlite import SqliteStore
 from weft.wiring import LinuxMachine, Places, launcher
