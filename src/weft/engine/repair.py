@@ -13,7 +13,7 @@ from weft.core.plan import diff
 from weft.core.plan.diff import Seen
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import removal, target
+from weft.engine import rebuild, removal, target
 from weft.engine.work import REPAIR
 
 TYPE_CHECKING = False
@@ -51,11 +51,13 @@ def repair(work: Work) -> Report:
         work.recover()
         mended = _settle_boot(work)
         removal.reap(work)
+        inventory = work.machine.inventory(sysctls_of(work.store.networks()))
+        mended += rebuild.remember(work, inventory)
         networks = {n.name: n for n in work.store.networks()}
         if not networks:
             return Report(tuple(mended), ())
         members = [_member(work, networks, s, state) for s, state in _sandboxes(work)]
-        seen = Seen(work.machine.inventory(sysctls_of(networks.values())))
+        seen = Seen(inventory)
         plans = [firewall(work, networks, members, seen)]
         plans += [_network(work, network, seen) for network in networks.values()]
         plans.append(_foreign(work, networks.values()))

@@ -35,14 +35,11 @@ def repair(args: Args) -> int:
 def _sound(args: Args) -> tuple[Work, list[str]]:
     """The work on a database that is whole: as it is, or made anew. And what was lost."""
     from weft.core.model.errors import Damaged
-    from weft.engine.rebuild import vanished
 
     try:
         work = work_for(args)
         work.store.check()
-        if not vanished(work):
-            return work, []
-        say("the database is gone, and what it had made is not")
+        return work, []
     except Damaged as error:
         say(error.message)
     from weft.frontends.cli.main import printer
