@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from weft.core.drivers.bridge import PROTOCOL, TABLE
 from weft.core.model.errors import WeftError
-from weft.core.model.names import MARK_PREFIX
+from weft.core.model.names import MARK_PREFIX, mark
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsFileDel
 from weft.core.ops.link import LinkDel
@@ -83,6 +83,7 @@ def _foreign(work: Work, ops: Iterable[Op], seen: Inventory) -> tuple[Op, ...]:
 def _links(work: Work, networks: dict[str, Network], seen: Inventory) -> list[Op]:
     """Bridges and cables of this root that no network and no endpoint has."""
     wanted = {n.mark for n in networks.values()}
+    wanted |= {mark(n.shard_id(k)) for n in networks.values() for k in range(1, n.shards + 1)}
     wanted |= {e.mark for n in networks for e in work.store.endpoints(n)}
     mine = f"weft root={work.store.root} network="
     found: list[Op] = []
@@ -96,7 +97,7 @@ def _links(work: Work, networks: dict[str, Network], seen: Inventory) -> list[Op
 def _routing(networks: dict[str, Network], seen: Inventory) -> list[Op]:
     """Routing rules and prohibit routes by weft's protocol number. Another root's bridges have links of
     theirs."""
-    bridges = {n.bridge for n in networks.values()}
+    bridges = {n.bridge_of(k) for n in networks.values() for k in range(n.shards + 1)}
     subnets = {p.subnet for n in networks.values() for p in n.pools}
     there = {link.ifname for link in seen.links}
     rules = [
