@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from weft.core.wire.rtnetlink import Counters, Link
     from weft.linux.execute import Hands
     from weft.linux.links import Survey
+    from weft.linux.notices import Heard
     from weft.linux.watch import Watch
 
     T = TypeVar("T")
@@ -158,6 +159,11 @@ class LinuxMachine:
 
     def proxied(self) -> list[tuple[str, str, int, str, int]]:
         return self._hands.proxy.list() if self._hands.proxy.alive() else []
+
+    def heard(self) -> Heard:
+        from weft.linux.notices import Heard
+
+        return Heard()
 
     def boot_id(self) -> str:
         return files.read_sysctl("kernel/random/boot_id")

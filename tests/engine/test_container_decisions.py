@@ -16,11 +16,11 @@ from weft.core.model.errors import (
     NotOurs,
 )
 from weft.core.model.names import mark, object_id
-from weft.core.model.network import BRIDGE_PORTS
 from weft.core.model.publish import Publish, parse_publish
 from weft.core.model.state import State
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel
+from weft.core.ops.shard import JointAdd
 from weft.engine import container, enter, network, removal, run
 from weft.engine.network import NetworkRequest
 from weft.engine.request import Join, RunRequest, check
@@ -174,10 +174,19 @@ def test_a_full_subnet(bench: Bench) -> None:
     )
 
 
-def test_a_full_bridge_names_the_limit(bench: Bench) -> None:
+def test_a_bridge_that_is_full_gets_another_beside_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "BRIDGE_PORTS", 2)
+    monkeypatch.setattr(container, "SHARDS", 1)
     network.create(bench.work, NetworkRequest("big", ("10.9.0.0/16",)))
-    container.attach_many(bench.work, [RunRequest(f"c{n}", (Join("big"),)) for n in range(BRIDGE_PORTS)])
-    refused(bench, RunRequest("one-more", (Join("big"),)), Exhausted, r"takes 1023 ports \(BR_MAX_PORTS\)")
+    made = [container.create(bench.work, RunRequest(f"c{n}", (Join("big"),))) for n in range(4)]
+    assert [one.endpoint.shard for one in made] == [0, 0, 1, 1]
+    assert bench.store.network("big").shards == 1
+    assert [op.ifname for op in bench.machine.done if isinstance(op, JointAdd)] == [
+        "wj" + bench.store.network("big").shard_id(1)[:12]
+    ], "one joint, made with the first that needs it"
+    refused(bench, RunRequest("one-more", (Join("big"),)), Exhausted, r"its bridges take 2 ports each")
+    removal.remove(bench.work, ["c0"])
+    assert container.create(bench.work, RunRequest("c9", (Join("big"),))).endpoint.shard == 0
 
 
 # -- what stands in the way

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
-from weft.core.boundary import Watch
+from fakes.parts import FakeLock, FakeProcess
+from weft.core.boundary import Heard, Watch
 from weft.core.ipam.pool import DEFAULT_POOLS, AutoPool
 from weft.core.model.address import Address, parse_subnet
 from weft.core.model.enter import Command, Way
@@ -40,40 +41,6 @@ ROOT = "0123abcd"
 T = TypeVar("T")
 #: The inode of the host's own network namespace.
 HOME = 4026531840
-
-
-class FakeProcess:
-    """A started command; ``error`` is what ``go`` raises."""
-
-    def __init__(self, machine: FakeMachine, launch: Launch) -> None:
-        self.machine, self.launch = machine, launch
-        self.pid, self.started, self.watcher, self.watcher_started = 100, 1000, 200, 2000
-        self.error: Exception | None = machine.go_error
-
-    def go(self, command: str) -> None:
-        self.machine.said.append(f"go {command}")
-        if self.error is not None:
-            raise self.error
-
-    def settled(self) -> None:
-        self.machine.said.append("settled")
-
-    def cancel(self) -> None:
-        self.machine.said.append("cancel")
-
-
-class FakeLock:
-    """Held or not; held twice is a mistake of the engine."""
-
-    def __init__(self) -> None:
-        self.held = False
-
-    def __enter__(self) -> None:
-        assert not self.held, "the lock is taken twice"
-        self.held = True
-
-    def __exit__(self, *_: object) -> None:
-        self.held = False
 
 
 class FakeSurvey:
@@ -338,8 +305,17 @@ class FakeMachine:
     def inventory(self, sysctls: Iterable[str]) -> Inventory:
         raise NotImplementedError("repair is tried on real machines")
 
+    def heard(self) -> AbstractContextManager[Heard]:
+        raise NotImplementedError("watching is tried on real machines")
+
     def boot_id(self) -> str:
         return "boot"
+
+    def name_servers(self, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        raise NotImplementedError("a database is made anew on real machines")
+
+    def proxied(self) -> list[tuple[str, str, int, str, int]]:
+        raise NotImplementedError("a database is made anew on real machines")
 
     def tables_seen(self) -> frozenset[str]:
         return frozenset(self.tables)

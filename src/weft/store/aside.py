@@ -9,7 +9,8 @@ _PARTS = ("", "-wal", "-shm")
 
 
 def fresh(path: str) -> str:
-    """Where the new one is made; what an earlier try left there goes, and the ballast: this needs the room."""
+    """Where the new one is made; what an earlier try left there goes, and the ballast: this needs the
+    room."""
     made = f"{path}.new"
     _unlink(f"{path.rpartition('/')[0]}/ballast")
     for part in _PARTS:

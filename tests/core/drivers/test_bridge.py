@@ -58,7 +58,7 @@ def test_a_network_in_order() -> None:
 
 def test_all_elements_of_a_network_carry_its_mark() -> None:
     elements = [op for op in driver.network_wants(BLUE, HOSTS) if isinstance(op, ElementAdd)]
-    assert {e.set for e in elements} == {"bridges", "same", "own4", "subnet4", "nat4"}
+    assert {e.set for e in elements} == set("bridges gateways same shielded own4 taken4 subnet4 nat4".split())
     assert all(e.comment.startswith(BLUE.mark) for e in elements)
 
 
@@ -117,7 +117,7 @@ def test_undo_goes_backwards_and_leaves_nothing_out_that_stays() -> None:
     undone = [type(op).__name__ for op in Plan(wants).undo().ops]
     assert undone == [
         "HostsDel",
-        *["ElementDel"] * 3,
+        *["ElementDel"] * 4,
         "LinkDel",
         "NetnsDel",
         "EtcNetnsDel",

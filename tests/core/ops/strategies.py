@@ -24,6 +24,7 @@ from weft.core.ops import (
     nft,
     route,
     rule,
+    shard,
     wire,
 )
 from weft.core.ops.base import Op
@@ -86,6 +87,7 @@ NETWORKS = st.builds(
     number=st.integers(1, 65535),
     pools=st.builds(lambda s: (Pool(s, Address(4, s.first.value + 1)),), SUBNETS),
     bridge=IFNAMES,
+    shards=st.integers(0, 2),
 )
 RULES = st.builds(
     rule.Rule, st.integers(1, 32000), IFNAMES, st.integers(1, 1 << 31), st.integers(1, 255),
@@ -118,6 +120,13 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     ),
     link.PortIsolate: st.builds(link.PortIsolate, IFNAMES, st.booleans()),
     link.LinkMtu: st.builds(link.LinkMtu, IFNAMES, st.integers(68, 65535), st.integers(68, 65535), PLACES),
+    link.LinkGroup: st.builds(link.LinkGroup, IFNAMES, NUMBERS),
+    link.Replug: st.builds(link.Replug, IFNAMES, IFNAMES, st.booleans()),
+    shard.JointAdd: st.builds(
+        shard.JointAdd,
+        *(IFNAMES, IFNAMES, MACS, MACS, IFNAMES, IFNAMES),
+        *(st.integers(68, 65535), NUMBERS, MARKS, st.booleans()),
+    ),
     link.AddrGenNone: st.builds(link.AddrGenNone, IFNAMES, PLACES),
     link.BridgeAdopt: st.builds(link.BridgeAdopt, IFNAMES, MARKS),
     link.BridgeRelease: st.builds(link.BridgeRelease, IFNAMES, MARKS),

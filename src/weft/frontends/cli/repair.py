@@ -64,7 +64,6 @@ def watch(args: Args) -> int:
     import time
 
     from weft.engine.watch import watch as keep
-    from weft.linux.notices import Heard
 
     work = work_for(args)
     as_json = args.one("format") == "json"
@@ -84,7 +83,7 @@ def watch(args: Args) -> int:
                 say(f"warning: {line}")
         sys.stdout.flush()
 
-    with Heard() as heard:
+    with work.machine.heard() as heard:
         try:
             keep(work, heard, time.monotonic, tell)
         except KeyboardInterrupt:
