@@ -132,9 +132,8 @@ class HostsCopy(Op):
 
     def shell(self) -> tuple[str, ...]:
         head = len(HOSTS_HEAD.splitlines())
-        return (
-            f"tail -n +{head + 1} {quote(self.source)} | grep -v '^\\(#\\|$\\)' >> {quote(self.path)} || true",
-        )
+        members = f"tail -n +{head + 1} {quote(self.source)} | grep -v '^\\(#\\|$\\)'"
+        return (f"{members} >> {quote(self.path)} || true",)
 
     def undo(self) -> Op:
         return HostsUncopy(self.path, self.source)
