@@ -35,12 +35,12 @@ for start in range(0, count, batch):
 class Wide(NamedTuple):
     host: Host
     lan: Lan
-    count: int
+    size: int
     bridge_nf: int = 0
 
     @property
     def last(self) -> str:
-        return f"w{self.count - 1}"
+        return f"w{self.size - 1}"
 
     def addresses(self, name: str) -> list[str]:
         (found,) = self.host.weft_json("inspect", name)
