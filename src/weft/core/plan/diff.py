@@ -158,6 +158,7 @@ _STANDS: dict[type[Op], Callable[[Any, Seen], bool]] = {
     f.HostsFile: lambda op, seen: op.path in seen.files,
     f.OwnHosts: lambda op, seen: op.path in seen.files,
     f.HostsAdd: _hosts,
+    f.HostsCopy: lambda op, seen: op.path in seen.files,
     n.EtcNetns: lambda op, seen: seen.shown.get(op.name) == op.hosts,
     n.NetnsAdd: lambda op, seen: op.name in seen.inventory.names,
     n.NetnsAttach: lambda op, seen: op.name in seen.inventory.names,
