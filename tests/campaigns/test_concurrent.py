@@ -11,7 +11,7 @@ import random
 import select
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -23,23 +23,18 @@ SEED = 4
 
 
 @pytest.fixture
-def machine(host: Host) -> Iterator[Host]:
+def machine(host: Host) -> Host:
     host.weft("net", "create", "blue", "--subnet", "192.168.10.0/24")
     host.weft("run", "--rm", "--network", "blue", "-p", "8080:80", "--", "true")
-    yield host
+    return host
 
 
 def words(number: int) -> list[str]:
     """One attach; every fourth publishes: a port of 127.0.0.1, one of all addresses, one of UDP."""
-    ports = (
-        "-p",
-        f"{9000 + number}:80",
-        "-p",
-        f"0.0.0.0:{9200 + number}:80",
-        "-p",
-        f"{9000 + number}:53/udp",
-    )
-    return ["run", "--name", f"c{number}", "--network", "blue", *(ports if number % 4 == 0 else ())]
+    line = ["run", "--name", f"c{number}", "--network", "blue"]
+    for port in (f"{9000 + number}:80", f"0.0.0.0:{9200 + number}:80", f"{9000 + number}:53/udp"):
+        line += ["-p", port] if number % 4 == 0 else []
+    return line
 
 
 def killed(processes: Sequence[Process], moments: dict[int, float]) -> set[int]:

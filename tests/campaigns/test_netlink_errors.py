@@ -22,8 +22,9 @@ ERRORS = (
 )
 #: "It is not there", which to a removal says that it was done.
 GONE = (errno.ENOENT, errno.ENODEV)
-#: What a command may end with: 0, and all that core/model/errors.py gives to what the kernel refuses.
-STATUSES = (0, 1, 3, 4, 5)
+#: What a command may end with: 0, and all that core/model/errors.py gives to what the kernel refuses;
+#: of ``run`` 125, as the others are its command's.
+STATUSES = (0, 1, 3, 4, 5, 125)
 #: Faults of each story in the fast set.
 FAST = 12
 
