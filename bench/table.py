@@ -22,6 +22,7 @@ QUESTIONS = {
     "namespaces": ("tmpfs",),
     "links": ("tmpfs",),
     "enter": ("tmpfs",),
+    "repair": ("tmpfs",),
     "publish": ("memory", "tmpfs", "disk"),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")

@@ -216,9 +216,11 @@ def _names(work: Work, member: Member, seen: Seen) -> list[Op]:
     sandbox = member.sandbox
     shown = work.hosts_of(sandbox.name)
     own = shown == work.own_hosts_file(sandbox.name)
-    lines = work.own_hosts_lines(sandbox, [n.name for n, _ in member.places]) if own else None
+    lines = work.own_hosts_lines(sandbox) if own else None
     donor = sandbox.mode.partition(":")[2]
-    wants = driver.sandbox_wants(sandbox, shown, lines, donor=donor)
+    shared = [work.hosts_file(n.name) for n, _ in member.places] if own else []
+    copies = driver.copies_want(shown, shared)
+    wants = (*driver.sandbox_wants(sandbox, shown, lines, donor=donor), *copies)
     steps = diff.files_steps(wants, seen)
     if member.pid:
         steps = [

@@ -207,22 +207,6 @@ class Members(Networks):
         sql = f"SELECT {ENDPOINT} FROM endpoint WHERE network=? ORDER BY container"
         return tuple([self._read(self._endpoint, row) for row in self._all(sql, network)])
 
-    def host_names(self, network: str) -> list[tuple[str, tuple[str, ...]]]:
-        """The lines of a network's hosts file: addresses, each with its container's names."""
-        rows = self._all(
-            "SELECT a.address, c.name, c.hostname, c.target, e.aliases FROM endpoint e"
-            " JOIN address a ON a.container=e.container AND a.network=e.network"
-            " JOIN container c ON c.name=e.container WHERE e.network=?"
-            " ORDER BY e.container, length(a.address)",
-            network,
-        )
-        found = []
-        for raw, name, hostname, target, aliases in rows:
-            names = Sandbox(self.root, name, hostname, target=target).hosts_names
-            address = str(self._read(from_packed, raw))
-            found.append((address, (*names, *aliases.split())))
-        return found
-
     def count_endpoints(self, network: str) -> int:
         """How many containers a network has."""
         return int(self._one("SELECT count(*) FROM endpoint WHERE network=?", network)[0])
