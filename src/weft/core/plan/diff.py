@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from weft.core.model.inventory import Entry, Inventory, SeenLink, SeenTable
+    from weft.core.model.network import Endpoint, Network
     from weft.core.ops.base import Op
 
 
@@ -92,6 +93,19 @@ def _joint(op: JointAdd, seen: Seen) -> list[Op]:
         if isolated:
             steps.append(ln.PortIsolate(ifname, True))
     return steps
+
+
+def plugged(network: Network, endpoint: Endpoint, seen: Seen) -> bool:
+    """Whether a container's cable is as it should be: asked before all that it wants is worked out."""
+    link = seen.by_mark.get(endpoint.mark)
+    return (
+        link is not None
+        and link.master == network.bridge_of(endpoint.shard)
+        and link.up
+        and link.hairpin
+        and link.isolated == network.isolated
+        and link.mtu == network.mtu
+    )
 
 
 def endpoint_steps(ops: Sequence[Op], seen: Seen) -> list[Op]:
