@@ -14,7 +14,8 @@ from weft.engine.work import Work
 _MANY = 1000
 _ROUNDS = 5
 _FLUSHES = 100
-_REST = 0.2
+#: Seconds until it has looked at everything after a flush, and is awake again.
+_REST = 1.5
 _BAR_FLUSH = 0.5
 _BAR_BRIDGES = 3.0
 _BAR_WATCH = 0.25
