@@ -115,12 +115,9 @@ class Hands:
         self._prepared_plan = plan, self._messages(plan.ops) if plan.ops else []
 
     def apply_prepared(self, plan: Plan) -> None:
-        """Does what was prepared last: one transaction."""
+        """Does what was prepared last: one transaction. Refusal."""
         assert plan is self._prepared_plan[0]  # whoever prepares another one does not ask for this
-        try:
-            self.filter.transaction(self._prepared_plan[1])
-        except Refusal as error:
-            raise KernelError(f"the firewall was refused: {error}", error.errno) from None
+        self.filter.transaction(self._prepared_plan[1])
 
     def revert(self, plan: Plan) -> list[str]:
         """Takes away what a plan says, and goes on past errors; gives them. What is not there is fine."""
