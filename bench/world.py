@@ -14,6 +14,7 @@ from weft.core.model.names import root_id
 from weft.core.model.publish import parse_publish
 from weft.engine import network
 from weft.engine.container import RunRequest
+from weft.engine.request import Join
 from weft.engine.work import Work
 from weft.store.sqlite import SqliteStore
 from weft.wiring import LinuxMachine, Places, launcher
@@ -70,7 +71,7 @@ def library(kind: str) -> Work:
 
 def request(name: str, publish: str = "") -> RunRequest:
     """A network-only container, with a port published as ``-p`` says."""
-    return RunRequest(name, NETWORK, publish=tuple(parse_publish(publish)) if publish else ())
+    return RunRequest(name, (Join(NETWORK),), publish=tuple(parse_publish(publish)) if publish else ())
 
 
 def weft(*words: str) -> list[str]:

@@ -527,7 +527,7 @@ def damage(root: str) -> Damaged | None:
     if not is_there(database):
         return None
     try:
-        SqliteStore(database, root_id(places.state)).check()
+        SqliteStore(database, root_id(places.state)).check(deep=True)
     except Damaged as error:
         return error
     except WeftError:

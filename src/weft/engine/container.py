@@ -346,15 +346,16 @@ def _shared(work: Work, request: RunRequest, donor: str) -> Attached:
 def _wants(
     work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]], shown: str, own: bool
 ) -> tuple[Op, ...]:
-    lines = work.own_hosts_lines(sandbox, [n.name for n, _ in members]) if own else None
+    lines = work.own_hosts_lines(sandbox) if own else None
     ops = list(driver.sandbox_wants(sandbox, shown, lines))
     for network, endpoint in members:
         ops += driver.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
     ops += driver.flush_wants([p for _, e in members for p in e.publish])
     for network, endpoint in members:
-        hosts = work.hosts_files(network.name, sandbox.name if own else "")
-        ops += driver.names_want(sandbox, endpoint, hosts)
+        ops += driver.names_want(sandbox, endpoint, work.hosts_files(network.name))
+    if own:
+        ops += driver.copies_want(shown, [work.hosts_file(n.name) for n, _ in members])
     return tuple(ops)
 
 

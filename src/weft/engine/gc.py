@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from weft.core.drivers.bridge import PROTOCOL, TABLE
 from weft.core.model.errors import WeftError
-from weft.core.model.names import MARK_PREFIX, mark
+from weft.core.model.names import MARK_PREFIX
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsFileDel
 from weft.core.ops.link import LinkDel
@@ -15,7 +15,7 @@ from weft.core.ops.route import ProhibitDel
 from weft.core.ops.rule import Rule, RuleDel
 from weft.core.plan import diff
 from weft.core.plan.plan import Plan
-from weft.engine import connect, repair, target
+from weft.engine import connect, rebuild, repair, target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def collect(work: Work) -> list[str]:
         networks = {n.name: n for n in work.store.networks()}
         seen = work.machine.inventory(())
         ops = [
-            *_links(work, networks, seen),
+            *_links(work, seen),
             *_routing(networks, seen),
             *_elements(work, networks, seen),
             *_files(work, networks, seen),
@@ -80,11 +80,9 @@ def _foreign(work: Work, ops: Iterable[Op], seen: Inventory) -> tuple[Op, ...]:
     return leftovers(staying, work.machine.foreign_facts())
 
 
-def _links(work: Work, networks: dict[str, Network], seen: Inventory) -> list[Op]:
+def _links(work: Work, seen: Inventory) -> list[Op]:
     """Bridges and cables of this root that no network and no endpoint has."""
-    wanted = {n.mark for n in networks.values()}
-    wanted |= {mark(n.shard_id(k)) for n in networks.values() for k in range(1, n.shards + 1)}
-    wanted |= {e.mark for n in networks for e in work.store.endpoints(n)}
+    wanted = rebuild.known_marks(work.store.networks(), work.store.everyone().values())
     mine = f"weft root={work.store.root} network="
     found: list[Op] = []
     for link in seen.links:
@@ -97,7 +95,7 @@ def _links(work: Work, networks: dict[str, Network], seen: Inventory) -> list[Op
 def _routing(networks: dict[str, Network], seen: Inventory) -> list[Op]:
     """Routing rules and prohibit routes by weft's protocol number. Another root's bridges have links of
     theirs."""
-    bridges = {n.bridge_of(k) for n in networks.values() for k in range(n.shards + 1)}
+    bridges = {n.bridge_of(shard) for n in networks.values() for shard in range(n.shards + 1)}
     subnets = {p.subnet for n in networks.values() for p in n.pools}
     there = {link.ifname for link in seen.links}
     rules = [

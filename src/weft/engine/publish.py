@@ -15,8 +15,9 @@ from weft.engine.work import PUBLISH, UNPUBLISH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from weft.core.model.address import Address
     from weft.core.model.network import Endpoint, Network
     from weft.core.ops.base import Op
     from weft.engine.work import Work
@@ -72,7 +73,8 @@ def _plan(work: Work, network: Network, endpoint: Endpoint, added: Sequence[Publ
 
 def _elements(network: Network, endpoint: Endpoint, some: Sequence[Publish]) -> list[Op]:
     """What these ports add to the firewall, beside the endpoint's others."""
-    rest = tuple([p for p in endpoint.publish if p not in some])
+    chosen = set(some)
+    rest = tuple([p for p in endpoint.publish if p not in chosen])
     before = set(open_elements(network, endpoint._replace(publish=rest)))
     after = open_elements(network, endpoint._replace(publish=(*rest, *some)))
     found: list[Op] = [op for p in some for op in publish_elements(network, endpoint, p)]
@@ -95,7 +97,10 @@ def unpublish(work: Work, network: str, name: str, specs: Sequence[str]) -> tupl
         work.recover()
         found = work.store.network(network)
         endpoint = _endpoint(work, found, connect.member(work, found, target).name)
-        gone = tuple(dict.fromkeys([p for spec, one in wanted for p in _matching(endpoint, one, spec)]))
+        known = _by_target(endpoint)
+        gone = tuple(
+            dict.fromkeys([p for spec, one in wanted for p in _matching(endpoint, known, one, spec)])
+        )
         plan = Plan(
             (*_released(work, endpoint, gone), *_back(found, endpoint, gone), *driver.flush_wants(gone))
         )
@@ -116,12 +121,21 @@ def _typed(spec: str) -> str:
     return f"{outer}:{port}{slash}{proto}"
 
 
-def _matching(endpoint: Endpoint, one: Publish, spec: str) -> list[Publish]:
+def _by_target(endpoint: Endpoint) -> dict[tuple[str, Address, int], list[Publish]]:
+    """Its ports by what they lead to: a range may be thousands."""
+    found: dict[tuple[str, Address, int], list[Publish]] = {}
+    for one in endpoint.publish:
+        found.setdefault((one.proto, one.host, one.port), []).append(one)
+    return found
+
+
+def _matching(
+    endpoint: Endpoint, known: Mapping[tuple[str, Address, int], list[Publish]], one: Publish, spec: str
+) -> list[Publish]:
     found = [
         p
-        for p in endpoint.publish
-        if (p.proto, p.host, p.port) == (one.proto, one.host, one.port)
-        and (p.host_port == one.host_port or not one.host_port)
+        for p in known.get((one.proto, one.host, one.port), ())
+        if (p.host_port == one.host_port or not one.host_port)
         and (not one.low or one.low <= p.host_port <= one.high)
     ]
     if not found:
@@ -137,7 +151,8 @@ def _released(work: Work, endpoint: Endpoint, gone: Sequence[Publish]) -> list[O
     if not work.store.needs_proxy():
         return []
     dels: list[Op] = [LoopbackDel(*p.key) for p in gone]
-    left = [p for p in endpoint.publish if p not in gone and endpoint.is_proxied(p)]
+    going = set(gone)
+    left = [p for p in endpoint.publish if p not in going and endpoint.is_proxied(p)]
     if left or work.store.proxied() - {(endpoint.container, endpoint.network)}:
         return dels
     return [*dels, *proxy.stop(work)]

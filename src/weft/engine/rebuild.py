@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from weft.core.model.errors import BadInput, WeftError
-from weft.core.model.names import check_name
+from weft.core.model.errors import BadInput, Conflict
+from weft.core.model.names import check_name, mark
 from weft.core.model.network import Sandbox
 from weft.core.model.state import State
 from weft.core.plan import rebuild
@@ -11,8 +11,9 @@ from weft.engine import target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from weft.core.boundary import Store
     from weft.core.model.inventory import Inventory
     from weft.core.model.network import Endpoint, Network
     from weft.engine.work import Work
@@ -21,56 +22,104 @@ if TYPE_CHECKING:
 UNTRACED = (
     "labels, address ranges and reserved addresses of networks",
     "commands, --rm, gateway priorities, sysctls and routes of containers",
+    "processes of containers that use another's network",
     "containers that had exited, and those on the host's network",
     "names given with `weft ns`: `weft ns adopt` gives them again",
 )
 
 
-def vanished(work: Work) -> bool:
-    """Whether a database that knows nothing belongs to a root that has something in the kernel."""
-    if work.store.networks() or work.store.containers() or work.store.foreign():
-        return False
-    return bool(rebuild.read(work.store.root, work.machine.inventory(()), ()).networks)
-
-
 def rebuild_into(work: Work, swap: Callable[[], None]) -> list[str]:
     """Fills an empty database, and puts it in the old one's place (``swap``); what was lost, in words."""
     with work.machine.lock():
-        seen = work.machine.inventory(())
-        found = rebuild.read(work.store.root, seen, work.machine.proxied())
-        lost = [*found.lost]
-        with work.store.write():
-            _store(work, found, seen, lost)
+        lost, _ = _remember(work, work.machine.inventory(()))
         if not work.dry:
             swap()
     return [*lost, *UNTRACED]
 
 
-def _store(work: Work, found: rebuild.Found, seen: Inventory, lost: list[str]) -> None:
-    sandboxes = _sandboxes(work, found.endpoints, seen)
-    for network in found.networks:
-        network = _closed(work, network, found.endpoints)
-        work.store.add_network(network._replace(created=work.machine.now()))
-    for sandbox in sandboxes:
-        work.store.add_container(sandbox, "running")
-        work.store.set_state(sandbox.name, _state(work, sandbox))
-    known = {s.name for s in sandboxes}
-    for endpoint in found.endpoints:
-        if endpoint.container in known:
-            try:
-                work.store.add_endpoint(endpoint)
-            except WeftError as error:
-                work.store.remove_endpoint(endpoint.network, endpoint.container)
-                lost.append(f"the place of {endpoint.container} in network {endpoint.network}: {error}")
-        else:
-            lost.append(f"container {endpoint.container}, whose namespace is gone")
+def remember(
+    work: Work, seen: Inventory, networks: Iterable[Network], everyone: Iterable[Sequence[Endpoint]]
+) -> list[str]:
+    """Puts on record what stands whole in the kernel and is not known: a database that is older than that has
+    forgotten it. What was found, a line each. The lock is held, and no journal entry is open."""
+    marks = known_marks(networks, everyone)
+    mine = f"weft root={work.store.root} network="
+    strays = [link for link in seen.links if link.alias.startswith(mine) and marks.isdisjoint(link.altnames)]
+    if not strays or work.dry:
+        return []
+    lost, found = _remember(work, seen)
+    for line in lost:
+        work.say(f"lost: {line}")
+    return [f"put {line} on record, which stood and was forgotten" for line in found]
+
+
+def known_marks(networks: Iterable[Network], everyone: Iterable[Sequence[Endpoint]]) -> set[str]:
+    """The marks of all bridges and cables that are wanted."""
+    found = {endpoint.mark for endpoints in everyone for endpoint in endpoints}
+    for network in networks:
+        found |= {network.mark, *[mark(network.shard_id(n + 1)) for n in range(network.shards)]}
+    return found
+
+
+def _remember(work: Work, seen: Inventory) -> tuple[list[str], list[str]]:
+    read = rebuild.read(work.store.root, seen, work.machine.proxied())
+    lost = [*read.lost]
+    with work.store.write():
+        found = _store(work, read, seen, lost)
+    return lost, found
+
+
+def _store(work: Work, read: rebuild.Found, seen: Inventory, lost: list[str]) -> list[str]:
+    store, found = work.store, []
+    for network in read.networks:
+        if store.find_network(network.name) is None:
+            closed = _closed(work, network, read.endpoints)._replace(created=work.machine.now())
+            if not _tried(lost, f"network {network.name}", _adding(store, closed)):
+                continue
+            found.append(f"network {network.name}")
+    endpoints = list(read.endpoints)
+    for sandbox in _sandboxes(work, endpoints, seen):
+        if not store.has_container(sandbox.name):
+            store.add_container(sandbox, "running")
+            store.set_state(sandbox.name, _state(work, sandbox))
+            found.append(f"container {sandbox.name}")
+    for endpoint in endpoints:
+        found += _place(work, endpoint, lost)
     shown = dict(seen.shown)
-    for name in sorted(known & {e.container for e in found.endpoints} & shown.keys()):
+    for name in {e.container for e in endpoints if e.container in shown}:
         if shown[name] == work.own_hosts_file(name):
-            work.store.set_own_hosts(name)
+            store.set_own_hosts(name)
     port = _proxy_port(seen)
-    if port:
-        work.store.put("proxy_port", str(port))
+    if port and not store.get("proxy_port"):
+        store.put("proxy_port", str(port))
+    return found
+
+
+def _place(work: Work, endpoint: Endpoint, lost: list[str]) -> list[str]:
+    """Stores an endpoint that is not known."""
+    store, said = work.store, f"the place of {endpoint.container} in network {endpoint.network}"
+    if store.endpoint(endpoint.container, endpoint.network) is not None:
+        return []
+    if not store.has_container(endpoint.container):
+        lost.append(f"{said}: its namespace is gone")
+        return []
+    if _tried(lost, said, lambda: store.add_endpoint(endpoint)):
+        return [said]
+    store.remove_endpoint(endpoint.network, endpoint.container)
+    return []
+
+
+def _adding(store: Store, network: Network) -> Callable[[], None]:
+    return lambda: store.add_network(network)
+
+
+def _tried(lost: list[str], what: str, store: Callable[[], None]) -> bool:
+    try:
+        store()
+    except Conflict as error:
+        lost.append(f"{what}: {error}")
+        return False
+    return True
 
 
 def _closed(work: Work, network: Network, endpoints: Sequence[Endpoint]) -> Network:
@@ -83,7 +132,7 @@ def _closed(work: Work, network: Network, endpoints: Sequence[Endpoint]) -> Netw
     return network if asks else network._replace(internal=True)
 
 
-def _sandboxes(work: Work, endpoints: Sequence[Endpoint], seen: Inventory) -> list[Sandbox]:
+def _sandboxes(work: Work, endpoints: list[Endpoint], seen: Inventory) -> list[Sandbox]:
     """weft's own containers, by /etc/netns/NAME/hosts; who else has an endpoint is a foreign namespace."""
     run = f"{work.machine.run_dir}/"
     own = [
@@ -96,8 +145,21 @@ def _sandboxes(work: Work, endpoints: Sequence[Endpoint], seen: Inventory) -> li
         place = target.find(work, name)
         work.machine.unpin()
         if place is not None:
-            found.append(Sandbox(work.store.root, name, "", target=name, inode=place.inode))
+            found.append(
+                Sandbox(work.store.root, name, _named(endpoints, name), target=name, inode=place.inode)
+            )
     return found
+
+
+def _named(endpoints: list[Endpoint], name: str) -> str:
+    """The name of a foreign namespace in its networks: the first of its aliases, which is none then."""
+    hostname = next((e.aliases[0] for e in endpoints if e.container == name and e.aliases), "")
+    for place, endpoint in enumerate(endpoints):
+        if endpoint.container == name:
+            endpoints[place] = endpoint._replace(
+                aliases=tuple([a for a in endpoint.aliases if a != hostname])
+            )
+    return hostname
 
 
 def _is_name(name: str) -> bool:
@@ -109,14 +171,14 @@ def _is_name(name: str) -> bool:
 
 def _own(work: Work, name: str, placed: set[str], donors: dict[int, str], seen: Inventory) -> Sandbox:
     dns, search = work.machine.name_servers(name)
-    mode = ""
+    mode, donor = "", ""
     if name not in placed:
         donor = donors.get(work.machine.netns_inode(name), "")
         mode = f"container:{donor}" if donor else "none"
     return Sandbox(
         root=work.store.root,
         name=name,
-        hostname=name,
+        hostname=donor or name,
         dns=dns,
         search=search,
         created=work.machine.now(),

@@ -214,7 +214,10 @@ class Hands:
     def _attempt(self, kind: str, group: Sequence[Op]) -> list[tuple[Op, Refusal]]:
         if kind == "rtnl":
             link = self.route_in(group[0].netns)
-            answers = link.attempt(self._messages(group))
+            if len(group) == 1 and isinstance(group[0], LinkDel) and not group[0].netns:
+                answers = self._delete_soon(group[0])
+            else:
+                answers = link.attempt(self._messages(group))
             refusals = [(group[_owner(e.index, self._counts)], e) for e in answers]
             for op, error in refusals:
                 if error.errno in _GONE and isinstance(op, LinkDel) and op.mac:
@@ -228,6 +231,33 @@ class Hands:
             found += [(rest[i], e) for i, e in refused.items()]
             rest = [op for i, op in enumerate(rest) if i not in refused]
         return found
+
+    def _delete_soon(self, op: LinkDel) -> list[Refusal]:
+        """Deletes a link and waits until its name is gone, not until the kernel has freed it: that takes
+        an RCU
+        grace period (20 ms), in which the thread that asked for it sleeps (netdev_run_todo())."""
+        from _thread import allocate_lock, start_new_thread
+
+        self._counts = [1]
+        answers: list[Refusal] = []
+        ended = allocate_lock()
+        ended.acquire()
+
+        def ask() -> None:
+            try:
+                netlink = Netlink(NETLINK_ROUTE)
+                answers.extend(netlink.attempt([rt.del_link(name=op.mark)]))
+                netlink.close()
+            finally:
+                ended.release()
+
+        start_new_thread(ask, ())
+        while not ended.acquire(timeout=0.0001):
+            try:
+                self.route.index(op.ifname)
+            except Refusal:
+                return []
+        return answers
 
     def _messages(self, group: Sequence[Op]) -> list[Message]:
         names = self._names(group[0].netns)
@@ -310,6 +340,10 @@ class Hands:
             files.remove_hosts(op.path, op.addresses)
         elif isinstance(op, f.HostsFile):
             files.make_hosts(op.path)
+        elif isinstance(op, f.HostsCopy):
+            files.copy_hosts(op.path, op.source)
+        elif isinstance(op, f.HostsUncopy):
+            files.uncopy_hosts(op.path, op.source)
         elif isinstance(op, f.OwnHosts):
             files.make_hosts(op.path, op.lines)
         elif isinstance(op, f.HostsSwitch):

@@ -56,6 +56,7 @@ def _link(link: rt.Link, names: dict[int, str]) -> SeenLink:
         mtu=link.mtu or 0,
         mac=mac_text(link.mac) if link.mac else "",
         isolated=bool(link.port is not None and link.port.isolated),
+        hairpin=bool(link.port is not None and link.port.hairpin),
         group=link.group or 0,
     )
 

@@ -7,7 +7,7 @@ from weft.core.model.names import mac_of, mark
 from weft.core.model.network import link_local
 from weft.core.ops.address import AddressAdd, AddressLend
 from weft.core.ops.conntrack import ConntrackFlush
-from weft.core.ops.file import HostsAdd, HostsFile, OwnHosts
+from weft.core.ops.file import HostsAdd, HostsCopy, HostsFile, OwnHosts
 from weft.core.ops.hop import RouteAdd
 from weft.core.ops.link import AddrGenNone, BridgeAdd, BridgeAdopt, LinkGroup, LinkUp, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackStart
@@ -172,10 +172,20 @@ def resolv_conf(sandbox: Sandbox) -> str:
     return search + "".join([f"nameserver {a}\n" for a in sandbox.dns])
 
 
+def copies_want(own: str, shared: Iterable[str]) -> list[Op]:
+    """The members of networks in a container's own hosts file: itself too, since its line is there by now."""
+    return [HostsCopy(own, path) for path in shared]
+
+
 def sandbox_wants(
-    sandbox: Sandbox, hosts: str, lines: tuple[str, ...] | None = None, donor: str = ""
+    sandbox: Sandbox,
+    hosts: str,
+    lines: tuple[str, ...] | None = None,
+    donor: str = "",
 ) -> tuple[Op, ...]:
-    """A container's namespace and name files. ``lines``: of a hosts file of its own at ``hosts``.
+    """A container's namespace and name files. ``lines``: of a hosts file of its own at ``hosts``, to which
+    its
+    networks' are copied last of all (``copies_want``).
 
     ``donor`` is the container whose network namespace it shares.
     """

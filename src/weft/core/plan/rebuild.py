@@ -88,7 +88,7 @@ class Traces:
         bridge = link.ifname
         ports = [p for p in self.seen.links if p.master == bridge and self._told(p)]
         routed = any(self._within(f"routed{p.subnet.version}", p.gateway) for p in pools)
-        return Network(
+        found = Network(
             root=self.root,
             name=name,
             number=number,
@@ -101,6 +101,9 @@ class Traces:
             adopted=not self._told(link),
             options=tuple(self._shown(pools)),
         )
+        marks = {name for seen in self.seen.links for name in seen.altnames}
+        shards = next(n for n in range(len(marks) + 1) if mark(found.shard_id(n + 1)) not in marks)
+        return found._replace(shards=shards)
 
     def _has(self, name: str, bridge: str) -> bool:
         return any(key == _padded(bridge) for key, _, _ in self.entries("inet", name))
@@ -172,7 +175,7 @@ class Traces:
     def _endpoint(self, network: Network, container: str, ifname: str, link: SeenLink) -> Endpoint | None:
         addresses, hardware = self._leases(link.ifname)
         lines = self.lines(network.name)
-        if not addresses:
+        if not addresses and "bridge" not in self._sets:
             addresses = [a for text, names in lines.items() if container in names[:1] for a in _parsed(text)]
         pools = [(a, p.subnet) for a in addresses for p in network.pools if a in p.subnet]
         if not pools or not ifname:
@@ -185,6 +188,7 @@ class Traces:
             mac="" if hardware in ("", mac_of(bare.id)) else hardware,
             aliases=tuple([n for n in names if n != container]),
             publish=publish,
+            shard=next((n for n in range(network.shards + 1) if network.bridge_of(n) == link.master), 0),
         )
 
     def _leases(self, port: str) -> tuple[list[Address], str]:
