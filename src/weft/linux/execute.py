@@ -6,12 +6,7 @@ import errno
 import posix
 
 from weft.core.model.errors import (
-    Conflict,
-    Exhausted,
-    KernelError,
     NotFound,
-    NotPermitted,
-    Unsupported,
     WeftError,
 )
 from weft.core.ops import file as f
@@ -24,6 +19,7 @@ from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
 from weft.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink, Refusal
 from weft.linux.procfs import Procfs
+from weft.linux.refusals import explain, explain_os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +153,7 @@ class Hands:
         except Refusal as error:
             raise explain(group[_owner(error.index, self._counts)], error) from None
         except OSError as error:
-            raise _os_error(group[0], error) from None
+            raise explain_os(group[0], error) from None
 
     def _do(self, op: Op, done: list[Op]) -> None:
         if op.kind == "file":
@@ -172,7 +168,7 @@ class Hands:
         except Refusal as error:
             raise explain(op, error) from None
         except OSError as error:
-            raise _os_error(op, error) from None
+            raise explain_os(op, error) from None
         if op.kind != "file":
             done.append(op)
 
@@ -476,31 +472,3 @@ def _awaits(first: Op, op: Op) -> bool:
 def _owner(index: int, counts: Sequence[int]) -> int:
     """Which operation of a group message ``index`` came from."""
     return next(i for i, end in enumerate(counts) if index < end)
-
-
-def explain(op: Op, error: Refusal) -> WeftError:
-    """A refusal in the reader's words: what failed, on which object, what to do."""
-    from weft.core.ops.wire import LinkRemove
-
-    said = f"cannot {op.describe()}: {error}"
-    number = error.errno
-    if number == errno.EXFULL:
-        return Exhausted(said, "a bridge takes 1023 ports (the kernel's BR_MAX_PORTS): use another network")
-    if number in (errno.EPERM, errno.EACCES):
-        return NotPermitted(said, "run weft as root")
-    if number == errno.EEXIST:
-        return Conflict(said, "something else made it meanwhile: look at it, then try again")
-    if isinstance(op, LinkRemove):
-        return KernelError(said, number, "the kernel deletes only links that it made up itself")
-    if number in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
-        return Unsupported(said, "the running kernel lacks this feature")
-    return KernelError(said, number)
-
-
-def _os_error(op: Op, error: OSError) -> WeftError:
-    said = f"cannot {op.describe()}: {error.strerror or error}"
-    if isinstance(error, FileExistsError):
-        return Conflict(said, "something else made it meanwhile: look at it, then try again")
-    if isinstance(error, PermissionError):
-        return NotPermitted(said, "run weft as root")
-    return KernelError(said, error.errno or 0)
