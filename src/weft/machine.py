@@ -113,6 +113,12 @@ class LinuxMachine:
     def apply(self, plan: Plan, step: Callable[[Op], None] | None = None) -> None:
         self._hands.apply(plan, step)
 
+    def prepare(self, plan: Plan) -> None:
+        self._hands.prepare(plan)
+
+    def apply_prepared(self, plan: Plan) -> None:
+        self._hands.apply_prepared(plan)
+
     def revert(self, plan: Plan) -> list[str]:
         return self._hands.revert(plan)
 

@@ -71,6 +71,42 @@ def repair(work: Work) -> Report:
         return Report(tuple(mended), tuple(failed))
 
 
+class Ready:
+    """The whole firewall as one transaction, encoded and kept in memory for the moment when it is flushed."""
+
+    __slots__ = ("_plan", "_version", "_work")
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._version = (-1, -1)
+        self._plan = Plan(())
+
+    def refresh(self) -> None:
+        """Works it out anew, where the database has changed since."""
+        work, version = self._work, self._work.store.version()
+        if version == self._version:
+            return
+        networks = {n.name: n for n in work.store.networks()}
+        wanted = elements(work, networks, members_of(work, networks)) if networks else []
+        self._plan = Plan((*driver.tables_want(work.store.root), *wanted)) if networks else Plan(())
+        work.machine.prepare(self._plan)
+        self._version = version
+
+    def mend(self) -> Report | None:
+        """Puts it in place where both tables are gone; None when it does not fit any more."""
+        work = self._work
+        with work.machine.lock():
+            work.recover()
+            fits = self._plan.ops and work.store.version() == self._version
+            if not fits or work.machine.tables_seen():
+                return None
+            try:
+                work.machine.apply_prepared(self._plan)
+            except WeftError:
+                return None
+        return Report(tuple([op.describe() for op in self._plan.ops[:2]]), ())
+
+
 def mend_firewall(work: Work) -> Report:
     """Only the firewall, where its tables are gone: what a flush takes is back at once."""
     with work.machine.lock():
@@ -259,7 +295,12 @@ def _apply(work: Work, plan: Plan, mended: list[str]) -> list[str]:
         work.show(plan)
     else:
         try:
-            work.settle(work.make(REPAIR, "", plan, lambda: None, _births(plan)))
+            births = _births(plan)
+            if births.ops:
+                work.settle(work.make(REPAIR, "", plan, lambda: None, births))
+            else:
+                # Nothing that is half done would stand in the way: the next repair goes on from there.
+                work.machine.apply(plan, work.step)
         except WeftError as error:
             return [str(error)]
     mended += [op.describe() for op in plan.ops]

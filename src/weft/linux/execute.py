@@ -53,6 +53,7 @@ class Hands:
         self._indexes: dict[tuple[str, str], int] = {}
         self._counts: list[int] = []
         self._prepared = False
+        self._prepared_plan: tuple[Plan, list[Message]] = Plan(()), []
         self._procfs = Procfs()
         self._proxy: LoopbackClient | None = None
         self._answer: Callable[[], None] | None = None
@@ -108,6 +109,15 @@ class Hands:
             raise
         finally:
             self.unpin()
+
+    def prepare(self, plan: Plan) -> None:
+        """Encodes a plan of nf_tables alone, to be done at once when its time comes."""
+        self._prepared_plan = plan, self._messages(plan.ops) if plan.ops else []
+
+    def apply_prepared(self, plan: Plan) -> None:
+        """Does what was prepared last: one transaction. Refusal."""
+        assert plan is self._prepared_plan[0]  # whoever prepares another one does not ask for this
+        self.filter.transaction(self._prepared_plan[1])
 
     def revert(self, plan: Plan) -> list[str]:
         """Takes away what a plan says, and goes on past errors; gives them. What is not there is fine."""

@@ -98,11 +98,11 @@ def tables(netfilter: Netlink) -> tuple[tuple[str, SeenTable], ...]:
     for name, family in _TABLES:
         try:
             comment = nf.get_table(netfilter.ask(nf.get_table_request(family, _NAME))).comment or ""
+            found.append((name, _table(netfilter, family, comment)))
         except Refusal as error:
             if error.errno == errno.ENOENT:
-                continue
+                continue  # never there, or gone under this look
             raise
-        found.append((name, _table(netfilter, family, comment)))
     return tuple(found)
 
 

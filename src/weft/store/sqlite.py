@@ -80,6 +80,10 @@ class SqliteStore(Members):
         """Forgets removed names whose namespaces are gone."""
         self._db.executemany("DELETE FROM namespace WHERE id=? AND removed=1", [(i,) for i in ids])
 
+    def version(self) -> tuple[int, int]:
+        """Another value after every change, by whomever (PRAGMA data_version tells of other connections)."""
+        return int(self._one("PRAGMA data_version")[0]), int(self._db.total_changes)
+
     def check(self, deep: bool = False) -> None:
         """Damaged when some of it is not what weft has written. ``deep``: also what its reader will see."""
         for (said,) in self._all("PRAGMA integrity_check(1)"):
