@@ -183,7 +183,7 @@ def test_a_bridge_that_is_full_gets_another_beside_it(bench: Bench, monkeypatch:
     assert [op.ifname for op in bench.machine.done if isinstance(op, JointAdd)] == [
         "wj" + bench.store.network("big").shard_id(1)[:12]
     ], "one joint, made with the first that needs it"
-    refused(bench, RunRequest("one-more", (Join("big"),)), Exhausted, r"its bridges take 2 ports each")
+    refused(bench, RunRequest("one-more", (Join("big"),)), Exhausted, r"its bridges take 2 containers each")
     removal.remove(bench.work, ["c0"])
     assert container.create(bench.work, RunRequest("c9", (Join("big"),))).endpoint.shard == 0
 

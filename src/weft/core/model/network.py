@@ -19,6 +19,8 @@ SHARD_GROUP = 0x77660000
 #: 1000 unless somebody raised it: what is beyond is dropped, and who is there answers no ARP. From a bridge
 #: in the middle it goes on to two others at once.
 BRIDGE_PORTS = 480
+#: The same of an adopted bridge, which gets no further ones.
+ADOPTED_PORTS = 1000
 #: How many further bridges a network may have: each is joined to the one before.
 SHARDS = 49
 
