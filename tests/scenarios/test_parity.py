@@ -247,7 +247,9 @@ def test_both_ways(twins: Twins, name: str) -> None:
 def test_an_adopted_bridge(twins: Twins) -> None:
     """It is used as it is, and stays with its address."""
     for machine in twins:
-        machine.sh("ip link add br9 address 02:00:00:00:00:09 type bridge\nip address add 10.9.0.1/24 dev br9\nip link set br9 up")
+        machine.sh(
+            "ip link add br9 address 02:00:00:00:00:09 type bridge\nip address add 10.9.0.1/24 dev br9\nip link set br9 up"
+        )
     for step in (
         "net create old --bridge br9 --subnet 10.9.0.0/24",
         "run --name a --network old",
