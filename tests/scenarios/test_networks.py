@@ -1,8 +1,7 @@
-"""Containers in several networks: their routes and names, joined and left while they run, with real packets."""
+"""Containers in several networks: their routes and names, joined and left while they run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,12 +14,12 @@ IDLE = ("--", "sleep", "1000")
 
 
 @pytest.fixture
-def two(host: Host) -> Iterator[Host]:
+def two(host: Host) -> Host:
     """A host with blue, of both families, and green."""
     host.weft("net", "create", "blue", "--subnet", BLUE, "--subnet", "fd00:1::/64")
     host.weft("net", "create", "green", "--subnet", GREEN)
     at_rest(host)
-    yield host
+    return host
 
 
 def at_rest(host: Host) -> None:
@@ -125,7 +124,7 @@ def test_lines_of_its_own_in_hosts(two: Host) -> None:
 
 
 def test_connected_while_it_runs(two: Host) -> None:
-    """The process sees the interface, route and names come and go: the one that runs already, not a new one."""
+    """The process that runs already sees the interface, the route and the names come and go."""
     watch = "while sleep 0.02; do cat /etc/hosts > /tmp/h; ls /sys/class/net > /tmp/n; done"
     two.weft("run", "-d", "--name", "c", "--network", "blue", "--", "sh", "-c", watch)
     run(two, "g", "--network", "green")

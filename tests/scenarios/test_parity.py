@@ -157,8 +157,9 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
         "net create green --isolated --subnet 10.2.0.0/24",
         "net create red --internal --ipv6",
         "run --name a --network blue:ip=10.1.0.9,ip=fd00:1::9"
-        " --network green:gw-priority=5,ifname=wan,sysctl=net.ipv4.conf.IFNAME.arp_notify=1,route=172.30.0.0/16"
-        " --add-host x:192.0.2.1 --add-host up:host-gateway --sysctl net.ipv4.ip_unprivileged_port_start=80",
+        " --network green:gw-priority=5,ifname=wan,sysctl=net.ipv4.conf.IFNAME.arp_notify=1"
+        ",route=172.30.0.0/16 --add-host x:192.0.2.1 --add-host up:host-gateway"
+        " --sysctl net.ipv4.ip_unprivileged_port_start=80",
         "run --name b --network blue -p 8080:80",
         "net connect red b --alias bee --ip 10.81.0.77",
         "net connect green b --gw-priority 9 --route 172.31.0.0/16@10.2.0.1 -p 8081:81",
@@ -247,9 +248,8 @@ def test_both_ways(twins: Twins, name: str) -> None:
 def test_an_adopted_bridge(twins: Twins) -> None:
     """It is used as it is, and stays with its address."""
     for machine in twins:
-        machine.sh(
-            "ip link add br9 address 02:00:00:00:00:09 type bridge\nip address add 10.9.0.1/24 dev br9\nip link set br9 up"
-        )
+        machine.ip(*words("link add br9 address 02:00:00:00:00:09 type bridge"))
+        machine.sh("ip address add 10.9.0.1/24 dev br9\nip link set br9 up")
     for step in (
         "net create old --bridge br9 --subnet 10.9.0.0/24",
         "run --name a --network old",

@@ -147,9 +147,9 @@ def _connected_as(work: Work, inode: int) -> str:
     """What a foreign namespace is called in the networks that it is in; "" when it is in none."""
     from weft.engine.target import find
 
-    for sandbox, _ in work.store.containers():
+    for sandbox, _ in work.store.foreign():
         # Inode numbers are used again: what it was called then must lead there now.
-        if sandbox.target and sandbox.inode == inode:
+        if sandbox.inode == inode:
             now = find(work, sandbox.target)
             if now is not None and now.inode == inode:
                 return sandbox.name

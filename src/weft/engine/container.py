@@ -195,7 +195,7 @@ def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
     for hop in hops:
         if hop.to.version not in {p.subnet.version for p in network.pools}:
             raise BadInput(f"route {hop.to}: network {network.name} has no IPv{hop.to.version} subnet")
-        near = hop.via is None or hop.via.version == 6 and hop.via.value >> 118 == _LINK_LOCAL
+        near = hop.via is None or (hop.via.version == 6 and hop.via.value >> 118 == _LINK_LOCAL)
         if hop.via is not None and not near and all(hop.via not in p.subnet for p in network.pools):
             raise BadInput(
                 f"the gateway {hop.via} of route {hop.to} is not in network {network.name}",
