@@ -7,7 +7,7 @@ from weft.core.model.launch import Launch
 from weft.core.model.state import State
 from weft.engine import container
 from weft.engine.network import drop_default
-from weft.engine.spec import asked, complete
+from weft.engine.spec import asked, complete, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ def run(work: Work, request: RunRequest, detach: bool = False) -> tuple[Attached
     In a dry run nothing is started. CommandNotFound, CommandNotExecutable, and what ``attach`` raises.
     """
     spec = request.spec or asked(request.command)
-    work.machine.find_command(Launch(spec, request.name))
+    with work.machine.lock():
+        resolved = resolve(work, spec)
+    work.machine.find_command(Launch(resolved, request.name))
     found = container.attach(work, request)
     log = work.log_file(request.name) if detach else ""
-    launch = Launch(complete(spec, found.sandbox, found.hosts), request.name, log)
+    launch = Launch(complete(resolved, found.sandbox, found.hosts), request.name, log)
     if work.dry:
         return found, launch, None
     return found, launch, _start(work, found, launch, spec)
