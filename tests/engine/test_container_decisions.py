@@ -442,7 +442,7 @@ def reap(bench: Bench) -> None:
 
 
 def test_entering(blue: Bench) -> None:
-    found, launch, _ = run.run(blue.work, WEB._replace(command=("x",)), detach=True)
+    found, _, _ = run.run(blue.work, WEB._replace(command=("x",)), detach=True)
     blue.machine.living = {(100, 1000)}
     place = enter.enter(blue.work, found.sandbox.id[:5], enter.Further(("sh",)))
     assert (place.pid, place.started, place.launch.netns) == (100, 1000, "web")

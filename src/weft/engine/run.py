@@ -24,8 +24,7 @@ def run(work: Work, request: RunRequest, detach: bool = False) -> tuple[Attached
     In a dry run nothing is started. CommandNotFound, CommandNotExecutable, and what ``attach`` raises.
     """
     spec = request.spec or asked(request.command)
-    with work.machine.lock():
-        resolved = resolve(work, spec)
+    resolved = resolve(work, spec)
     work.machine.find_command(Launch(resolved, request.name))
     found = container.attach(work, request)
     log = work.log_file(request.name) if detach else ""

@@ -20,7 +20,7 @@ _SHARE = "container:"
 
 
 def asked(command: tuple[str, ...], env: tuple[tuple[str, str], ...] = (), cwd: str = "/") -> Spec:
-    """What a container is when nothing is asked of it but a command: Docker's defaults, on the host's files."""
+    """What a container is when only a command is asked of it: Docker's defaults, on the host's files."""
     kinds = ("net", "mnt", "pid", "ipc", "uts") if command else ("net", "mnt", "ipc", "uts")
     return Spec(
         Process(command, env, cwd, capabilities=isolation.capabilities((), ()), no_new_privileges=True),
@@ -40,7 +40,8 @@ def resolve(work: Work, spec: Spec) -> Spec:
     donors = [n for n in spec.namespaces if n.path.startswith(_SHARE)]
     if not donors:
         return spec
-    found = [_donated(work, n) if n.path.startswith(_SHARE) else n for n in spec.namespaces]
+    with work.machine.lock():
+        found = [_donated(work, n) if n.path.startswith(_SHARE) else n for n in spec.namespaces]
     shm = [f"{n.path.rpartition('/ns/')[0]}/root/dev/shm" for n in found if n.type == "ipc" and n.path]
     options = ("rbind", "nosuid", "noexec", "nodev")
     return spec._replace(
