@@ -13,6 +13,7 @@ from world import Row, progress
 #: Each question, and the places of weft's state it is asked for.
 QUESTIONS = {
     "attach": ("memory", "tmpfs", "disk"),
+    "connect": ("memory",),
     "cold": ("tmpfs", "disk"),
     "detach": ("tmpfs",),
     "thousand": ("tmpfs", "disk"),
@@ -21,6 +22,7 @@ QUESTIONS = {
     "namespaces": ("tmpfs",),
     "links": ("tmpfs",),
     "enter": ("tmpfs",),
+    "repair": ("tmpfs",),
     "publish": ("memory", "tmpfs", "disk"),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")

@@ -16,8 +16,8 @@ from weft.engine import network
 from weft.engine.container import RunRequest
 from weft.engine.request import Join
 from weft.engine.work import Work
+from weft.machine import LinuxMachine, Places, launcher
 from weft.store.sqlite import SqliteStore
-from weft.wiring import LinuxMachine, Places, launcher
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
 NETWORK = "blue"

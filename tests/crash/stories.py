@@ -52,6 +52,8 @@ C = "run --network blue --name c --ip 192.168.10.20"
 LATE = "run --network blue --name later-one --ip 192.168.10.30 --network-alias another-name"
 OTHER = "run --network blue --name other --ip 192.168.10.40 -p 9090:90 -p 9091:91/udp"
 PORTS = "0.0.0.0:8080:80 8081:81/udp [::1]:8080:80"
+RED = "net create red --subnet 192.168.11.0/24 --subnet fd11::/64 --mtu 1500"
+CONNECT = "net connect red c --ip 192.168.11.20 --ip fd11::20 --alias second -p 8082:80"
 NAMES = "ns add red green"
 SWITCH = "switch add br0 --addr 10.0.5.254/24"
 PLUG = "switch plug br0 red=10.0.5.1/24 green=10.0.5.2/24,fd05::2/64"
@@ -100,6 +102,26 @@ STORIES = {
             (BLUE, C, f"net publish blue c {PORTS}"),
             f"net unpublish blue c {PORTS}",
             (f"net publish blue c {PORTS}",),
+        ),
+        # Once it was in two networks a container keeps its own hosts file.
+        Story(
+            "net-connect",
+            (BLUE, RED, f"{C} -d {SLEEP}", CONNECT, "net disconnect red c"),
+            CONNECT,
+            ("net disconnect red c",),
+        ),
+        Story("net-disconnect", (BLUE, RED, C, CONNECT), "net disconnect red c", (CONNECT,)),
+        Story(
+            "net-connect-namespace",
+            (RED, "ns add a"),
+            "net connect red a --ip 192.168.11.20 --ip fd11::20",
+            ("net disconnect red a",),
+        ),
+        Story(
+            "net-edit",
+            (BLUE, RED, f"{C} -p 8080:80", CONNECT),
+            "net edit red --isolated true --nat routed --mtu 1400 --label a=b",
+            ("net edit red --isolated false --nat nat --mtu 1500 --label a=",),
         ),
         Story("ns-add", (), "ns add a b", ("ns rm a b",)),
         Story("ns-adopt", ("ns add a",), "ns adopt b a", ("ns rm b",)),
@@ -163,10 +185,8 @@ def mended(host: Host, wanted: Mapping[str, State], any_exit: bool = False) -> s
 
 def warm(host: Host) -> State:
     """What stays for good once anything was made (ip_forward, /run/netns, directories) comes first."""
-    weft(host, BLUE)
-    weft(host, f"{C} -d -p 8080:80 -- true")
-    weft(host, "rm -f c")
-    weft(host, "net rm blue")
+    for line in (BLUE, RED, f"{C} -p 8080:80", CONNECT, "rm c", "net rm blue red"):
+        weft(host, line)
     assert settle(host, lambda: not snapshot(host, wait=False)["processes"])
     return state(host)
 

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from crash.stories import STORIES, WEFT, State, Story, mended, sample, state, unlike, warm, weft
+from crash.stories import BLUE, STORIES, WEFT, C, State, Story, mended, sample, state, unlike, warm, weft
 from harness import Host, points, run_killed, settle
 from harness.crash import Point
 
@@ -121,3 +121,59 @@ def test_some_points(host: Host, name: str) -> None:
 def test_all_points(host: Host, name: str) -> None:
     tried, hits = told(host, STORIES[name], None)
     assert hits >= tried * 0.9
+
+
+def flush(host: Host) -> None:
+    host.nft("flush", "ruleset")
+
+
+def no_bridges(host: Host) -> None:
+    for network in host.weft_json("net", "ls"):
+        host.ip("link", "del", network["bridge"])
+
+
+def no_wish(host: Host) -> None:
+    """A bridge and a prohibit route of this root that no network has."""
+    (network,) = host.weft_json("net", "ls")
+    alias = host.ip("link", "show", network["bridge"]).partition("alias ")[2].split("\n")[0]
+    host.sh(
+        f"""ip link add left type bridge
+        ip link set left alias '{alias}'
+        ip link property add dev left altname weft:0123456789abcdef
+        ip route add prohibit 10.99.0.0/24 table 7765 proto 119"""
+    )
+
+
+HURTS = {"flushed": (flush, "repair"), "bridges": (no_bridges, "repair"), "no wish": (no_wish, "gc")}
+
+
+def killed_while_mending(host: Host, name: str, count: int | None) -> None:
+    """What was killed halfway the same command does to its end the next time."""
+    hurt, command = HURTS[name]
+    for line in (BLUE, f"{C} -p 8080:80", "repair"):
+        weft(host, line)
+    whole = state(host)
+    assert mended(host, {"whole": whole})
+    hurt(host)
+    every = points(host, [WEFT, command])
+    assert mended(host, {"whole": whole}), unlike(host, whole)
+    chosen = every if count is None else sample(every, count)
+    hits = 0
+    for point in chosen:
+        hurt(host)
+        hits += run_killed(host, [WEFT, command], *point)
+        weft(host, command)
+        assert mended(host, {"whole": whole}), (point, unlike(host, whole))
+    print(f"\n{name}: {len(every)} points, {hits} of {len(chosen)} hit")
+    assert hits >= len(chosen) * 0.8
+
+
+@pytest.mark.parametrize("name", HURTS)
+def test_mending_killed_at_some_points(host: Host, name: str) -> None:
+    killed_while_mending(host, name, FAST)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", HURTS)
+def test_mending_killed_at_all_points(host: Host, name: str) -> None:
+    killed_while_mending(host, name, None)

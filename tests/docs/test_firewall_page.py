@@ -52,7 +52,7 @@ SETS = {
     "target6": "the same once more: what a neighbour advertisement may be about",
     "bridges": "all bridges of all networks",
     "gateways": "those with a gateway's address: the first of each network",
-    "shards": "the further bridges of networks with more than a thousand containers",
+    "shards": "the further bridges of networks with more than 480 containers",
     "same": "pairs that are one network",
     "shielded": "bridges from which the host's own services are out of reach",
     "internal": "networks without a way out",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from fakes.machine import ROOT, Bench
-from weft.core.model.address import parse_address
 from weft.core.model.errors import (
     BadInput,
     CommandNotFound,
@@ -184,7 +183,7 @@ def test_a_bridge_that_is_full_gets_another_beside_it(bench: Bench, monkeypatch:
     assert [op.ifname for op in bench.machine.done if isinstance(op, JointAdd)] == [
         "wj" + bench.store.network("big").shard_id(1)[:12]
     ], "one joint, made with the first that needs it"
-    refused(bench, RunRequest("one-more", (Join("big"),)), Exhausted, r"its bridges take 2 ports each")
+    refused(bench, RunRequest("one-more", (Join("big"),)), Exhausted, r"its bridges take 2 containers each")
     removal.remove(bench.work, ["c0"])
     assert container.create(bench.work, RunRequest("c9", (Join("big"),))).endpoint.shard == 0
 
@@ -452,52 +451,3 @@ def test_entering(blue: Bench) -> None:
         enter.enter(blue.work, "web", launch)
     with pytest.raises(NotFound):
         enter.enter(blue.work, "nobody", launch)
-
-
-# -- recovery
-
-
-def test_what_a_killed_command_was_making_is_taken_back(blue: Bench) -> None:
-    before = blue.kernel()
-    container.attach(blue.work, publish("8080:80"))  # and killed before it settled
-    assert len(blue.store.journal()) == 1
-    with pytest.raises(NotFound):
-        removal.remove(blue.work, ["web"])
-    assert blue.kernel() == before
-    assert blue.store.journal() == []
-    assert any("taking back" in said for said in blue.remarks)
-
-
-def test_an_entry_whose_writer_lives_is_left_alone(blue: Bench) -> None:
-    found = container.attach(blue.work, WEB)
-    blue.machine.locked_entries.add(found.entry)
-    container.create(blue.work, RunRequest("db", (Join("blue"),)))
-    assert blue.store.has_container("web")
-    container.settle(blue.work, found, State("running"))
-    assert parse_address("192.168.10.2") == found.endpoint.address
-
-
-def test_one_that_was_removed_while_it_was_made(blue: Bench) -> None:
-    """Its maker has no say any more: what has the name by now is another's."""
-    first = container.attach(blue.work, WEB)
-    blue.machine.locked_entries.add(first.entry)  # its maker lives
-    removal.remove(blue.work, ["web"], force=True)
-    assert not blue.work.holds(first.entry)
-    container.create(blue.work, WEB)
-    before = blue.kernel(), blue.wishes()
-    with pytest.raises(Conflict, match="container web was removed"):
-        container.settle(blue.work, first, State("running", 1, 2))
-    with blue.machine.lock():
-        assert not blue.work.undo(first.entry, "container", "web", first.plan)
-    assert (blue.kernel(), blue.wishes()) == before
-    assert blue.machine.locked_entries == set()
-
-
-def test_a_network_takes_those_with_it_that_are_still_made(blue: Bench) -> None:
-    first = container.attach(blue.work, WEB)
-    blue.machine.locked_entries.add(first.entry)
-    network.remove(blue.work, "blue", force=True)
-    assert blue.store.journal() == []
-    with blue.machine.lock():
-        assert not blue.work.undo(first.entry, "container", "web", first.plan)
-    assert blue.store.containers() == []

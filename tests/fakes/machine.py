@@ -305,6 +305,12 @@ class FakeMachine:
     def inventory(self, sysctls: Iterable[str]) -> Inventory:
         raise NotImplementedError("repair is tried on real machines")
 
+    def prepare(self, plan: Plan) -> None:
+        raise NotImplementedError("watching is tried on real machines")
+
+    def apply_prepared(self, plan: Plan) -> None:
+        raise NotImplementedError("watching is tried on real machines")
+
     def heard(self) -> AbstractContextManager[Heard]:
         raise NotImplementedError("watching is tried on real machines")
 

@@ -44,3 +44,37 @@ def test_the_objects_do_what_the_commands_do(host: Host) -> None:
     assert said["gone"] == "no container 'web'"
     assert host.weft_json("net", "ls") == []
     assert host.ip("link", "show", "type", "bridge") == ""
+
+
+PUBLISHES = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import weft
+from weft.core.model.errors import BadInput, Conflict, NotFound
+said = {}
+with weft.Network("blue", subnet="192.168.10.0/24") as blue, blue.container("web") as web:
+    said["published"] = web.publish("blue", "0.0.0.0:8080:80", "127.0.0.1:9000-9001:80")
+    said["info"] = sorted([p["host_port"] for p in web.info["publish"]])
+    for spec in ("8080:81", "80:80/sctp"):
+        try:
+            web.publish("blue", spec)
+        except (BadInput, Conflict) as error:
+            said[spec] = type(error).__name__
+    web.unpublish("blue", "0.0.0.0:8080:80")
+    said["left"] = [p["host_port"] for p in web.info["publish"]]
+    try:
+        web.unpublish("blue", "0.0.0.0:8080:80")
+    except NotFound as error:
+        said["gone"] = error.message
+print(json.dumps(said))
+"""
+
+
+def test_ports_of_a_running_container(host: Host) -> None:
+    argv = ["/usr/bin/python3", "-I", "-c", PUBLISHES, str(REPO / "src")]
+    said = json.loads(host.run(argv).stdout)
+    assert said["published"] == ["0.0.0.0:8080:80/tcp", "127.0.0.1:9000:80/tcp"]
+    assert said["info"] == [8080, 9000]
+    assert (said["8080:81"], said["80:80/sctp"]) == ("Conflict", "BadInput")
+    assert said["left"] == [9000]
+    assert "does not publish 0.0.0.0:8080:80" in said["gone"]

@@ -302,7 +302,7 @@ from weft.engine import container
 from weft.frontends.cli.main import main
 from weft.linux import process
 from weft.services import monitor
-from weft.wiring import LinuxMachine
+from weft.machine import LinuxMachine
 
 def halting(holder, name):
     real = getattr(holder, name)

@@ -74,7 +74,7 @@ class Ground:
         assert done.returncode == status, (line, done.returncode, done.stdout, done.stderr)
         return done.stdout if not status else done.stderr
 
-    def page(self, who: str, address: str, port: int, timeout: float = 2) -> str:
+    def page(self, who: str, address: str, port: int, timeout: float = 10) -> str:
         machine = self.lan.box if who == "lan" else self.host
         url = f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/"
         return machine.fetch(url, netns=None if who in ("host", "lan") else who, timeout=timeout).body
@@ -150,7 +150,7 @@ def test_the_remark_on_loopback(ground: Ground) -> None:
 
 def test_a_client_in_the_lan_is_seen_by_its_address(ground: Ground) -> None:
     ground.weft("net publish blue a 0.0.0.0:8080:80 [::]:8080:80")
-    seen = [ground.lan.fetch(f"http://{a}:8080/").client for a in (HOST, f"[{HOST6}]")]
+    seen = [ground.lan.fetch(f"http://{a}:8080/", timeout=10).client for a in (HOST, f"[{HOST6}]")]
     assert seen == [BOX, BOX6]
 
 
@@ -361,9 +361,11 @@ def test_a_dry_run_changes_nothing_and_its_script_does_the_same(ground: Ground) 
     assert wanted == (ground.elements(), ground.weft("loopback list"))
     ground.weft(f"net unpublish blue a {specs}")
     ground.host.sh(script)
-    assert wanted == (ground.elements(), ground.weft("loopback list"))
-    assert [ground.page("lan", HOST, 8080), ground.page("host", "::1", 8080)] == ["a", "a"]
-    ground.host.sh(back)
+    try:
+        assert wanted == (ground.elements(), ground.weft("loopback list"))
+        assert [ground.page("lan", HOST, 8080), ground.page("host", "::1", 8080)] == ["a", "a"]
+    finally:
+        ground.host.sh(back)
 
 
 def test_shown_while_it_is_done(ground: Ground) -> None:

@@ -9,7 +9,7 @@ from weft.core.model.network import REST, Endpoint, Network, Sandbox
 from weft.core.model.state import State
 from weft.core.model.target import parse_target
 from weft.core.ops.base import Op
-from weft.core.ops.file import HostsAdd, HostsDel, HostsSwitch, OwnHosts
+from weft.core.ops.file import HostsSwitch, HostsUncopy, OwnHosts
 from weft.core.ops.hop import GatewayChange
 from weft.core.ops.link import LinkDel
 from weft.core.ops.route import DefaultRoute
@@ -70,16 +70,17 @@ def _connect(
     ((_, endpoint),) = container.published(work, [(network, endpoint)], publish, claims)
     after = (*members, (network, endpoint))
     own = not sandbox.target and (bool(members) or _has_own_hosts(work, sandbox))
-    hosts = work.hosts_files(network.name, sandbox.name if own else "")
+    hosts = work.hosts_files(network.name)
     ops = [
         *container.stale_links(work, [endpoint]),
         *container.shard_steps(work, [(network, endpoint)]),
         *container.hold_ports(work, [endpoint]),
-        *(_own_hosts(work, sandbox, after) if own else []),
+        *(_own_hosts(work, sandbox) if own else []),
         *driver.endpoint_wants(network, sandbox, endpoint, netns),
         *_gateways(members, after, netns or sandbox.name),
         *driver.flush_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
+        *(_copies(work, sandbox, after) if own else []),
     ]
     plan = Plan(tuple(ops))
     if work.dry:
@@ -180,14 +181,19 @@ def _has_own_hosts(work: Work, sandbox: Sandbox) -> bool:
     return work.hosts_of(sandbox.name) == work.own_hosts_file(sandbox.name)
 
 
-def _own_hosts(work: Work, sandbox: Sandbox, after: container.Members) -> list[Op]:
-    """The hosts file of a container in several networks: made with the second, added to from then on."""
-    path = work.own_hosts_file(sandbox.name)
+def _copies(work: Work, sandbox: Sandbox, after: container.Members) -> list[Op]:
+    """The names of its networks' members: of all with the second, of the new one from then on."""
+    joined = after[-1:] if _has_own_hosts(work, sandbox) else after
+    shared = [work.hosts_file(n.name) for n, _ in joined]
+    return driver.copies_want(work.own_hosts_file(sandbox.name), shared)
+
+
+def _own_hosts(work: Work, sandbox: Sandbox) -> list[Op]:
+    """The hosts file of a container in several networks, made with the second."""
     if _has_own_hosts(work, sandbox):
-        joined = after[-1][0].name
-        return [HostsAdd(path, address, names) for address, names in work.store.host_names(joined) if names]
-    lines = work.own_hosts_lines(sandbox, [n.name for n, _ in after])
-    return [OwnHosts(path, lines), _switch(work, sandbox, path)]
+        return []
+    path = work.own_hosts_file(sandbox.name)
+    return [OwnHosts(path, work.own_hosts_lines(sandbox)), _switch(work, sandbox, path)]
 
 
 def _switch(work: Work, sandbox: Sandbox, path: str) -> HostsSwitch:
@@ -272,10 +278,10 @@ def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     ops: list[Op] = [*removal.let_go(work, [endpoint])]
     ops += Plan(endpoint_elements(network, endpoint)).undo().ops
     ops += driver.flush_wants(endpoint.publish)
-    ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
-    ops.append(LinkDel(endpoint.host_ifname, endpoint.mark))
     if where and not sandbox.target:
         ops += _left_hosts(work, sandbox, network, not rest)
+    ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
+    ops.append(LinkDel(endpoint.host_ifname, endpoint.mark))
     if where:
         ops += _other_gateways(members, rest, where)
     plan = Plan(tuple(ops))
@@ -293,7 +299,7 @@ def _left_hosts(work: Work, sandbox: Sandbox, network: Network, last: bool) -> l
     """
     path = work.own_hosts_file(sandbox.name)
     if _has_own_hosts(work, sandbox):
-        return [HostsDel(path, tuple([address for address, _ in work.store.host_names(network.name)]))]
+        return [HostsUncopy(path, work.hosts_file(network.name))]
     return [OwnHosts(path, ()), _switch(work, sandbox, path)] if last else []
 
 

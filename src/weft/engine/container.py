@@ -5,7 +5,16 @@ from __future__ import annotations
 from weft.core.drivers import bridge as driver
 from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
 from weft.core.model.names import mark
-from weft.core.model.network import BRIDGE_PORTS, DEFAULT, REST, SHARDS, Endpoint, Network, Sandbox
+from weft.core.model.network import (
+    ADOPTED_PORTS,
+    BRIDGE_PORTS,
+    DEFAULT,
+    REST,
+    SHARDS,
+    Endpoint,
+    Network,
+    Sandbox,
+)
 from weft.core.model.state import State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
@@ -180,16 +189,17 @@ def decide_endpoint(
 def _shard(work: Work, network: Network, claims: Claims) -> int:
     """The first of a network's bridges that has a port left: another one is made before the kernel's
     limit."""
+    room = ADOPTED_PORTS if network.adopted else BRIDGE_PORTS
     for shard in range(1 if network.adopted else SHARDS + 1):
         key = network.name, shard
         if key not in claims.shards:
             planned = network.name in claims.planned
             claims.shards[key] = 0 if planned else work.store.count_shard(network.name, shard)
-        if claims.shards[key] < BRIDGE_PORTS:
+        if claims.shards[key] < room:
             claims.shards[key] += 1
             return shard
     raise Exhausted(
-        f"network {network.name} is full: its bridges take {BRIDGE_PORTS} ports each (BR_MAX_PORTS)",
+        f"network {network.name} is full: its bridges take {room} containers each",
         "use another network",
     )
 
@@ -346,15 +356,16 @@ def _shared(work: Work, request: RunRequest, donor: str) -> Attached:
 def _wants(
     work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]], shown: str, own: bool
 ) -> tuple[Op, ...]:
-    lines = work.own_hosts_lines(sandbox, [n.name for n, _ in members]) if own else None
+    lines = work.own_hosts_lines(sandbox) if own else None
     ops = list(driver.sandbox_wants(sandbox, shown, lines))
     for network, endpoint in members:
         ops += driver.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
     ops += driver.flush_wants([p for _, e in members for p in e.publish])
     for network, endpoint in members:
-        hosts = work.hosts_files(network.name, sandbox.name if own else "")
-        ops += driver.names_want(sandbox, endpoint, hosts)
+        ops += driver.names_want(sandbox, endpoint, work.hosts_files(network.name))
+    if own:
+        ops += driver.copies_want(shown, [work.hosts_file(n.name) for n, _ in members])
     return tuple(ops)
 
 

@@ -6,6 +6,7 @@ from weft.core.drivers import bridge as driver
 from weft.core.firewall.elements import endpoint_elements, network_elements
 from weft.core.model.errors import BadInput
 from weft.core.ops.link import LinkMtu, PortIsolate
+from weft.core.ops.nft import ElementDel
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
 from weft.engine import target
@@ -78,7 +79,8 @@ def _elements(old: Network, new: Network, endpoints: Sequence[Endpoint]) -> list
     """The firewall's elements that differ: new ones first, so that nothing is open in between."""
     before = [*network_elements(old), *[op for e in endpoints for op in endpoint_elements(old, e)]]
     after = [*network_elements(new), *[op for e in endpoints for op in endpoint_elements(new, e)]]
-    gone = Plan(tuple([op for op in before if op not in set(after)])).undo().ops
+    old_ones = [op for op in reversed(before) if op not in set(after)]
+    gone = [ElementDel(op.family, op.table, op.set, op.key, op.data, op.comment) for op in old_ones]
     return [*[op for op in after if op not in set(before)], *gone]
 
 

@@ -82,7 +82,7 @@ def _foreign(work: Work, ops: Iterable[Op], seen: Inventory) -> tuple[Op, ...]:
 
 def _links(work: Work, seen: Inventory) -> list[Op]:
     """Bridges and cables of this root that no network and no endpoint has."""
-    wanted = rebuild.known_marks(work.store)
+    wanted = rebuild.known_marks(work.store.networks(), work.store.everyone().values())
     mine = f"weft root={work.store.root} network="
     found: list[Op] = []
     for link in seen.links:

@@ -11,7 +11,7 @@ from weft.engine import target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from weft.core.boundary import Store
     from weft.core.model.inventory import Inventory
@@ -37,10 +37,12 @@ def rebuild_into(work: Work, swap: Callable[[], None]) -> list[str]:
     return [*lost, *UNTRACED]
 
 
-def remember(work: Work, seen: Inventory) -> list[str]:
+def remember(
+    work: Work, seen: Inventory, networks: Iterable[Network], everyone: Iterable[Sequence[Endpoint]]
+) -> list[str]:
     """Puts on record what stands whole in the kernel and is not known: a database that is older than that has
     forgotten it. What was found, a line each. The lock is held, and no journal entry is open."""
-    marks = known_marks(work.store)
+    marks = known_marks(networks, everyone)
     mine = f"weft root={work.store.root} network="
     strays = [link for link in seen.links if link.alias.startswith(mine) and marks.isdisjoint(link.altnames)]
     if not strays or work.dry:
@@ -51,12 +53,11 @@ def remember(work: Work, seen: Inventory) -> list[str]:
     return [f"put {line} on record, which stood and was forgotten" for line in found]
 
 
-def known_marks(store: Store) -> set[str]:
+def known_marks(networks: Iterable[Network], everyone: Iterable[Sequence[Endpoint]]) -> set[str]:
     """The marks of all bridges and cables that are wanted."""
-    found: set[str] = set()
-    for network in store.networks():
+    found = {endpoint.mark for endpoints in everyone for endpoint in endpoints}
+    for network in networks:
         found |= {network.mark, *[mark(network.shard_id(n + 1)) for n in range(network.shards)]}
-        found.update([e.mark for e in store.endpoints(network.name)])
     return found
 
 

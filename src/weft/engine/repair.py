@@ -51,21 +51,60 @@ def repair(work: Work) -> Report:
         work.recover()
         mended = _settle_boot(work)
         removal.reap(work)
-        inventory = work.machine.inventory(sysctls_of(work.store.networks()))
-        mended += rebuild.remember(work, inventory)
-        networks = {n.name: n for n in work.store.networks()}
+        networks, everyone = _wanted(work)
+        inventory = work.machine.inventory(sysctls_of(networks.values()))
+        found = rebuild.remember(work, inventory, networks.values(), everyone.values())
+        if found:
+            mended += found
+            networks, everyone = _wanted(work)
         if not networks:
             return Report(tuple(mended), ())
-        members = [_member(work, networks, s, state) for s, state in _sandboxes(work)]
+        members = [_member(work, networks, everyone, s, state) for s, state in _sandboxes(work)]
         seen = Seen(inventory)
         plans = [firewall(work, networks, members, seen)]
-        plans += [_network(work, network, seen) for network in networks.values()]
+        plans += [_network(work, network, members, seen) for network in networks.values()]
         plans.append(_foreign(work, networks.values()))
         failed = [f for ops in plans if ops for f in _apply(work, Plan(tuple(ops)), mended)]
         failed += _containers(work, members, seen, mended)
         if not work.dry:
             work.mend_proxy()
         return Report(tuple(mended), tuple(failed))
+
+
+class Ready:
+    """The whole firewall as one transaction, encoded and kept in memory for the moment when it is flushed."""
+
+    __slots__ = ("_plan", "_version", "_work")
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._version = (-1, -1)
+        self._plan = Plan(())
+
+    def refresh(self) -> None:
+        """Works it out anew, where the database has changed since."""
+        work, version = self._work, self._work.store.version()
+        if version == self._version:
+            return
+        networks = {n.name: n for n in work.store.networks()}
+        wanted = elements(work, networks, members_of(work, networks)) if networks else []
+        self._plan = Plan((*driver.tables_want(work.store.root), *wanted)) if networks else Plan(())
+        work.machine.prepare(self._plan)
+        self._version = version
+
+    def mend(self) -> Report | None:
+        """Puts it in place where both tables are gone; None when it does not fit any more."""
+        work = self._work
+        with work.machine.lock():
+            work.recover()
+            fits = self._plan.ops and work.store.version() == self._version
+            if not fits or work.machine.tables_seen():
+                return None
+            try:
+                work.machine.apply_prepared(self._plan)
+            except WeftError:
+                return None
+        return Report(tuple([op.describe() for op in self._plan.ops[:2]]), ())
 
 
 def mend_firewall(work: Work) -> Report:
@@ -87,13 +126,18 @@ def mend_firewall(work: Work) -> Report:
         return Report(tuple(mended), tuple(failed))
 
 
+def _wanted(work: Work) -> tuple[dict[str, Network], dict[str, list[Endpoint]]]:
+    return {n.name: n for n in work.store.networks()}, work.store.everyone()
+
+
 def members_of(work: Work, networks: dict[str, Network]) -> list[Member]:
     """All containers with their places, without a look at their processes."""
-    return [_placed(work, networks, s) for s, _ in _sandboxes(work)]
+    everyone = work.store.everyone()
+    return [_placed(networks, everyone, s) for s, _ in _sandboxes(work)]
 
 
-def _placed(work: Work, networks: dict[str, Network], sandbox: Sandbox) -> Member:
-    places = tuple([(networks[e.network], e) for e in work.store.endpoints_of(sandbox.name)])
+def _placed(networks: dict[str, Network], everyone: dict[str, list[Endpoint]], sandbox: Sandbox) -> Member:
+    places = tuple([(networks[e.network], e) for e in everyone.get(sandbox.name, ())])
     return Member(sandbox, 0, 0, places, "")
 
 
@@ -119,8 +163,14 @@ def _settle_boot(work: Work) -> list[str]:
     return said
 
 
-def _member(work: Work, networks: dict[str, Network], sandbox: Sandbox, state: State) -> Member:
-    places = _placed(work, networks, sandbox).places
+def _member(
+    work: Work,
+    networks: dict[str, Network],
+    everyone: dict[str, list[Endpoint]],
+    sandbox: Sandbox,
+    state: State,
+) -> Member:
+    places = _placed(networks, everyone, sandbox).places
     alive = state.pid is not None and work.machine.alive(state.pid, state.started)
     pid, started = (state.pid or 0, state.started or 0) if alive else (0, 0)
     if not sandbox.target:
@@ -153,18 +203,14 @@ def elements(work: Work, networks: dict[str, Network], members: Sequence[Member]
     return [*found, *([proxy_element(int(port))] if port else [])]
 
 
-def _network(work: Work, network: Network, seen: Seen) -> list[Op]:
+def _network(work: Work, network: Network, members: Sequence[Member], seen: Seen) -> list[Op]:
     ops: list[Op] = []
     if not network.internal:
         ops += [driver.forwarding(v) for v in (4, 6) if (network.ipv4 if v == 4 else network.ipv6)]
     ops += driver.network_wants(network, work.hosts_file(network.name))
-    lines = [
-        op
-        for sandbox, e in [
-            (work.store.container(e.container)[0], e) for e in work.store.endpoints(network.name)
-        ]
-        for op in driver.names_want(sandbox, e, [work.hosts_file(network.name)])
-    ]
+    hosts = [work.hosts_file(network.name)]
+    places = [(m.sandbox, e) for m in members for n, e in m.places if n.name == network.name]
+    lines = [op for sandbox, e in places for op in driver.names_want(sandbox, e, hosts)]
     return diff.host_steps([*ops, *lines], seen)
 
 
@@ -177,7 +223,8 @@ def _foreign(work: Work, networks: Iterable[Network]) -> list[Op]:
 
 def _containers(work: Work, members: Sequence[Member], seen: Seen, mended: list[str]) -> list[str]:
     """The containers in need, all at once; where that fails one by one, so that one keeps no other down."""
-    plans = [tuple(_container(work, member, seen)) for member in members]
+    own = work.store.with_own_hosts()
+    plans = [tuple(_container(work, member, own, seen)) for member in members]
     whole = [p for p in plans if p]
     if not whole:
         return []
@@ -187,17 +234,19 @@ def _containers(work: Work, members: Sequence[Member], seen: Seen, mended: list[
     return [f for ops in whole for f in _apply(work, Plan(ops), mended)]
 
 
-def _container(work: Work, member: Member, seen: Seen) -> list[Op]:
+def _container(work: Work, member: Member, own: frozenset[str], seen: Seen) -> list[Op]:
     sandbox = member.sandbox
     if sandbox.mode == "host" or not member.where:
         return []
     ops: list[Op] = []
     fresh = False
     if not sandbox.target:
-        ops += _names(work, member, seen)
+        ops += _names(work, member, own, seen)
         fresh = any(isinstance(op, (NetnsAdd, NetnsAttach)) for op in ops) and not member.pid
     inside: list[Op] = []
     for network, endpoint in member.places:
+        if diff.plugged(network, endpoint, seen):
+            continue
         netns = member.where if sandbox.target else ""
         wants = driver.endpoint_wants(network, sandbox, endpoint, netns)
         inside += diff.endpoint_steps(wants, seen)
@@ -211,14 +260,24 @@ def _container(work: Work, member: Member, seen: Seen) -> list[Op]:
     return ops
 
 
-def _names(work: Work, member: Member, seen: Seen) -> list[Op]:
+def _shown(work: Work, member: Member, own: frozenset[str]) -> str:
+    """The hosts file that a container sees, as ``hosts_of`` has it."""
+    name = member.sandbox.name
+    if member.sandbox.mode or name in own or not member.places:
+        return work.hosts_of(name)
+    return work.hosts_file(member.places[0][0].name)
+
+
+def _names(work: Work, member: Member, owners: frozenset[str], seen: Seen) -> list[Op]:
     """A container's name files and the name of its namespace, which its process may still have."""
     sandbox = member.sandbox
-    shown = work.hosts_of(sandbox.name)
+    shown = _shown(work, member, owners)
     own = shown == work.own_hosts_file(sandbox.name)
-    lines = work.own_hosts_lines(sandbox, [n.name for n, _ in member.places]) if own else None
+    lines = work.own_hosts_lines(sandbox) if own else None
     donor = sandbox.mode.partition(":")[2]
-    wants = driver.sandbox_wants(sandbox, shown, lines, donor=donor)
+    shared = [work.hosts_file(n.name) for n, _ in member.places] if own else []
+    copies = driver.copies_want(shown, shared)
+    wants = (*driver.sandbox_wants(sandbox, shown, lines, donor=donor), *copies)
     steps = diff.files_steps(wants, seen)
     if member.pid:
         steps = [
@@ -236,7 +295,12 @@ def _apply(work: Work, plan: Plan, mended: list[str]) -> list[str]:
         work.show(plan)
     else:
         try:
-            work.settle(work.make(REPAIR, "", plan, lambda: None, _births(plan)))
+            births = _births(plan)
+            if births.ops:
+                work.settle(work.make(REPAIR, "", plan, lambda: None, births))
+            else:
+                # Nothing that is half done would stand in the way: the next repair goes on from there.
+                work.machine.apply(plan, work.step)
         except WeftError as error:
             return [str(error)]
     mended += [op.describe() for op in plan.ops]

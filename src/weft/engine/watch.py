@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weft.core.model.errors import WeftError
 from weft.engine import repair
 
 TYPE_CHECKING = False
@@ -20,21 +21,58 @@ _SILENCE, _PATIENCE = 0.003, 0.03
 
 def watch(work: Work, heard: Heard, clock: Callable[[], float], tell: Callable[[Report], None]) -> None:
     """Repairs at once, and again on every notice; returns never. ``clock`` counts seconds."""
-    _mend(work, tell)
+    teller = Teller(tell)
+    ready = repair.Ready(work)
+    # What is looked at may change under the look: then it is looked at again.
+    pending = not _look(work, ready, teller)
     looked = clock()
-    pending = False
     while True:
         news = heard.wait(max(0.0, looked + _PAUSE - clock()) if pending else None)
         if news:
             pending = True
-            if not work.machine.tables_stand(work.store.root):
-                _settle(heard, clock)
-                tell_if(repair.mend_firewall(work), tell)
+            _restore(work, ready, heard, clock, teller)
         if pending and clock() - looked >= _PAUSE:
             heard.wait(0)
-            pending = False
-            _mend(work, tell)
+            pending = not _look(work, ready, teller)
             looked = clock()
+
+
+class Teller:
+    """Tells what there is to tell; a failure that stays the same once."""
+
+    __slots__ = ("_last", "_tell")
+
+    def __init__(self, tell: Callable[[Report], None]) -> None:
+        self._tell = tell
+        self._last: tuple[str, ...] = ()
+
+    def __call__(self, done: Report) -> None:
+        if done.mended or (done.failed and done.failed != self._last):
+            self._tell(done)
+        self._last = done.failed
+
+
+def _restore(
+    work: Work, ready: repair.Ready, heard: Heard, clock: Callable[[], float], teller: Teller
+) -> None:
+    """The firewall at once, where it is gone."""
+    try:
+        if not work.machine.tables_stand(work.store.root):
+            _settle(heard, clock)
+            teller(ready.mend() or repair.mend_firewall(work))
+    except WeftError as error:
+        teller(repair.Report((), (str(error),)))
+
+
+def _look(work: Work, ready: repair.Ready, teller: Teller) -> bool:
+    """Mends everything; whether it could be looked at."""
+    try:
+        teller(repair.repair(work))
+        ready.refresh()
+    except WeftError as error:
+        teller(repair.Report((), (str(error),)))
+        return False
+    return True
 
 
 def _settle(heard: Heard, clock: Callable[[], float]) -> None:
@@ -42,13 +80,3 @@ def _settle(heard: Heard, clock: Callable[[], float]) -> None:
     end = clock() + _PATIENCE
     while clock() < end and heard.wait(_SILENCE):
         pass
-
-
-def _mend(work: Work, tell: Callable[[Report], None]) -> None:
-    tell_if(repair.repair(work), tell)
-
-
-def tell_if(done: Report, tell: Callable[[Report], None]) -> None:
-    """Tells what there is to tell."""
-    if done.mended or done.failed:
-        tell(done)

@@ -54,13 +54,9 @@ class Work:
         """The hosts file of a container that has one of its own."""
         return f"{self.machine.run_dir}/own-hosts/{container}"
 
-    def hosts_files(self, network: str, joining: str = "") -> list[str]:
-        """All files that name the members of a network: its own, and those of members in several networks.
-
-        ``joining`` is one that is about to have its own.
-        """
-        own = [name for name in self.store.own_hosts(network) if name != joining]
-        return [self.hosts_file(network), *map(self.own_hosts_file, [*own, *([joining] if joining else [])])]
+    def hosts_files(self, network: str) -> list[str]:
+        """All files that name the members of a network: its own, and those of members in several networks."""
+        return [self.hosts_file(network), *map(self.own_hosts_file, self.store.own_hosts(network))]
 
     def hosts_of(self, container: str) -> str:
         """The hosts file that a container sees; "" for the host's."""
@@ -75,11 +71,9 @@ class Work:
             return self.own_hosts_file(sandbox.name)
         return self.hosts_file(endpoint.network)
 
-    def own_hosts_lines(self, sandbox: Sandbox, networks: Sequence[str]) -> tuple[str, ...]:
-        """What a hosts file of its own begins with: what was asked for, and all members of its networks."""
-        lines: list[tuple[str, tuple[str, ...]]] = [(a, (name,)) for name, a in sandbox.extra_hosts]
-        lines += [line for network in networks for line in self.store.host_names(network)]
-        return tuple([f"{address}\t{' '.join(names)}" for address, names in lines if names])
+    def own_hosts_lines(self, sandbox: Sandbox) -> tuple[str, ...]:
+        """What a hosts file of its own begins with: what was asked for."""
+        return tuple([f"{address}\t{name}" for name, address in sandbox.extra_hosts])
 
     def log_file(self, container: str) -> str:
         """A detached container's log."""

@@ -6,12 +6,7 @@ import errno
 import posix
 
 from weft.core.model.errors import (
-    Conflict,
-    Exhausted,
-    KernelError,
     NotFound,
-    NotPermitted,
-    Unsupported,
     WeftError,
 )
 from weft.core.ops import file as f
@@ -24,6 +19,7 @@ from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
 from weft.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink, Refusal
 from weft.linux.procfs import Procfs
+from weft.linux.refusals import explain, explain_os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +53,7 @@ class Hands:
         self._indexes: dict[tuple[str, str], int] = {}
         self._counts: list[int] = []
         self._prepared = False
+        self._prepared_plan: tuple[Plan, list[Message]] = Plan(()), []
         self._procfs = Procfs()
         self._proxy: LoopbackClient | None = None
         self._answer: Callable[[], None] | None = None
@@ -113,6 +110,15 @@ class Hands:
         finally:
             self.unpin()
 
+    def prepare(self, plan: Plan) -> None:
+        """Encodes a plan of nf_tables alone, to be done at once when its time comes."""
+        self._prepared_plan = plan, self._messages(plan.ops) if plan.ops else []
+
+    def apply_prepared(self, plan: Plan) -> None:
+        """Does what was prepared last: one transaction. Refusal."""
+        assert plan is self._prepared_plan[0]  # whoever prepares another one does not ask for this
+        self.filter.transaction(self._prepared_plan[1])
+
     def revert(self, plan: Plan) -> list[str]:
         """Takes away what a plan says, and goes on past errors; gives them. What is not there is fine."""
         errors: list[str] = []
@@ -157,7 +163,7 @@ class Hands:
         except Refusal as error:
             raise explain(group[_owner(error.index, self._counts)], error) from None
         except OSError as error:
-            raise _os_error(group[0], error) from None
+            raise explain_os(group[0], error) from None
 
     def _do(self, op: Op, done: list[Op]) -> None:
         if op.kind == "file":
@@ -172,7 +178,7 @@ class Hands:
         except Refusal as error:
             raise explain(op, error) from None
         except OSError as error:
-            raise _os_error(op, error) from None
+            raise explain_os(op, error) from None
         if op.kind != "file":
             done.append(op)
 
@@ -214,7 +220,10 @@ class Hands:
     def _attempt(self, kind: str, group: Sequence[Op]) -> list[tuple[Op, Refusal]]:
         if kind == "rtnl":
             link = self.route_in(group[0].netns)
-            answers = link.attempt(self._messages(group))
+            if len(group) == 1 and isinstance(group[0], LinkDel) and not group[0].netns:
+                answers = self._delete_soon(group[0])
+            else:
+                answers = link.attempt(self._messages(group))
             refusals = [(group[_owner(e.index, self._counts)], e) for e in answers]
             for op, error in refusals:
                 if error.errno in _GONE and isinstance(op, LinkDel) and op.mac:
@@ -228,6 +237,33 @@ class Hands:
             found += [(rest[i], e) for i, e in refused.items()]
             rest = [op for i, op in enumerate(rest) if i not in refused]
         return found
+
+    def _delete_soon(self, op: LinkDel) -> list[Refusal]:
+        """Deletes a link and waits until its name is gone, not until the kernel has freed it: that takes
+        an RCU
+        grace period (20 ms), in which the thread that asked for it sleeps (netdev_run_todo())."""
+        from _thread import allocate_lock, start_new_thread
+
+        self._counts = [1]
+        answers: list[Refusal] = []
+        ended = allocate_lock()
+        ended.acquire()
+
+        def ask() -> None:
+            try:
+                netlink = Netlink(NETLINK_ROUTE)
+                answers.extend(netlink.attempt([rt.del_link(name=op.mark)]))
+                netlink.close()
+            finally:
+                ended.release()
+
+        start_new_thread(ask, ())
+        while not ended.acquire(timeout=0.0001):
+            try:
+                self.route.index(op.ifname)
+            except Refusal:
+                return []
+        return answers
 
     def _messages(self, group: Sequence[Op]) -> list[Message]:
         names = self._names(group[0].netns)
@@ -310,6 +346,10 @@ class Hands:
             files.remove_hosts(op.path, op.addresses)
         elif isinstance(op, f.HostsFile):
             files.make_hosts(op.path)
+        elif isinstance(op, f.HostsCopy):
+            files.copy_hosts(op.path, op.source)
+        elif isinstance(op, f.HostsUncopy):
+            files.uncopy_hosts(op.path, op.source)
         elif isinstance(op, f.OwnHosts):
             files.make_hosts(op.path, op.lines)
         elif isinstance(op, f.HostsSwitch):
@@ -442,31 +482,3 @@ def _awaits(first: Op, op: Op) -> bool:
 def _owner(index: int, counts: Sequence[int]) -> int:
     """Which operation of a group message ``index`` came from."""
     return next(i for i, end in enumerate(counts) if index < end)
-
-
-def explain(op: Op, error: Refusal) -> WeftError:
-    """A refusal in the reader's words: what failed, on which object, what to do."""
-    from weft.core.ops.wire import LinkRemove
-
-    said = f"cannot {op.describe()}: {error}"
-    number = error.errno
-    if number == errno.EXFULL:
-        return Exhausted(said, "a bridge takes 1023 ports (the kernel's BR_MAX_PORTS): use another network")
-    if number in (errno.EPERM, errno.EACCES):
-        return NotPermitted(said, "run weft as root")
-    if number == errno.EEXIST:
-        return Conflict(said, "something else made it meanwhile: look at it, then try again")
-    if isinstance(op, LinkRemove):
-        return KernelError(said, number, "the kernel deletes only links that it made up itself")
-    if number in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
-        return Unsupported(said, "the running kernel lacks this feature")
-    return KernelError(said, number)
-
-
-def _os_error(op: Op, error: OSError) -> WeftError:
-    said = f"cannot {op.describe()}: {error.strerror or error}"
-    if isinstance(error, FileExistsError):
-        return Conflict(said, "something else made it meanwhile: look at it, then try again")
-    if isinstance(error, PermissionError):
-        return NotPermitted(said, "run weft as root")
-    return KernelError(said, error.errno or 0)

@@ -102,6 +102,29 @@ def _paged(lines: Iterable[bytes], at: int) -> list[bytes]:
     return found
 
 
+def _members(source: str) -> list[bytes]:
+    """The lines of a network's hosts file that name members; none where it is gone."""
+    try:
+        fd = posix.open(source, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    except FileNotFoundError:
+        return []
+    try:
+        lines = posix.read(fd, posix.fstat(fd).st_size).splitlines(keepends=True)
+    finally:
+        posix.close(fd)
+    return [line for line in lines[len(HOSTS_HEAD.splitlines()) :] if line[:1] not in _DEAD]
+
+
+def copy_hosts(path: str, source: str) -> None:
+    """Adds all members of a network's hosts file to another file."""
+    add_hosts(path, b"".join(_members(source)).decode())
+
+
+def uncopy_hosts(path: str, source: str) -> None:
+    """Takes all members of a network's hosts file out of another file."""
+    remove_hosts(path, tuple([line.partition(b"\t")[0].decode() for line in _members(source)]))
+
+
 def remove_hosts(path: str, addresses: tuple[str, ...]) -> None:
     """Takes out the lines of these addresses; a file that is gone has none.
 

@@ -56,6 +56,7 @@ def _link(link: rt.Link, names: dict[int, str]) -> SeenLink:
         mtu=link.mtu or 0,
         mac=mac_text(link.mac) if link.mac else "",
         isolated=bool(link.port is not None and link.port.isolated),
+        hairpin=bool(link.port is not None and link.port.hairpin),
         group=link.group or 0,
     )
 
@@ -97,11 +98,11 @@ def tables(netfilter: Netlink) -> tuple[tuple[str, SeenTable], ...]:
     for name, family in _TABLES:
         try:
             comment = nf.get_table(netfilter.ask(nf.get_table_request(family, _NAME))).comment or ""
+            found.append((name, _table(netfilter, family, comment)))
         except Refusal as error:
             if error.errno == errno.ENOENT:
-                continue
+                continue  # never there, or gone under this look
             raise
-        found.append((name, _table(netfilter, family, comment)))
     return tuple(found)
 
 

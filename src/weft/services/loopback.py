@@ -455,8 +455,8 @@ def _inode(path: str) -> tuple[int, int] | None:
 def _try_unlink(path: str) -> None:
     try:
         posix.unlink(path)
-    except OSError:  # the next starter replaces it: nobody listens there
-        pass
+    except OSError:
+        pass  # the next starter replaces it
 
 
 def _raise_fd_limit() -> int:

@@ -27,6 +27,8 @@ _DAMAGED = frozenset((11, 26))
 _SHORT_READ = 522
 #: What sqlite3 says of text that is no UTF-8, for which it has no code, and of a schema that is not weft's.
 _SIGNS = ("Could not decode", "no such table", "no such column", "malformed", "has no column", "values for")
+#: Where SQLite's own message quotes what is damaged, it may be no UTF-8, and then sqlite3 says that instead.
+_ERRORS = (sqlite.Error, UnicodeDecodeError)
 #: SQLITE_FULL, and SQLITE_IOERR: its shared memory is a file, for which there may be no room.
 _FULL = frozenset((13, 10))
 
@@ -35,7 +37,8 @@ def unusable(error: Exception, path: str = "") -> StoreError:
     """What SQLite says, in the reader's words."""
     said = f"the database{path and ' '}{path}"
     code = getattr(error, "sqlite_errorcode", 0)
-    if code & 0xFF in _DAMAGED or code == _SHORT_READ or any(sign in str(error) for sign in _SIGNS):
+    torn = code == _SHORT_READ or isinstance(error, UnicodeDecodeError)
+    if torn or code & 0xFF in _DAMAGED or any(sign in str(error) for sign in _SIGNS):
         return Damaged(f"{said} is damaged: {error}")
     return StoreError(
         f"cannot use {said}: {error}", "is its disk full, or read-only? is another program in it?"
@@ -60,7 +63,7 @@ class _Transaction:
         self._ballast.settle()
         try:
             self._db.execute("BEGIN IMMEDIATE")
-        except sqlite.Error as error:
+        except _ERRORS as error:
             raise unusable(error) from None
 
     def __exit__(
@@ -69,13 +72,13 @@ class _Transaction:
         try:
             if kind is None:
                 self._db.execute("COMMIT")
-        except sqlite.Error as failed:
+        except _ERRORS as failed:
             raise self._refused(failed) from None
         finally:
             # A full disk takes the transaction back by itself.
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-        if isinstance(error, sqlite.Error):
+        if isinstance(error, _ERRORS):
             raise self._refused(error) from None
 
     def _refused(self, error: Exception) -> StoreError:
@@ -96,11 +99,11 @@ class Database:
         try:
             try:
                 self._connect(used)
-            except sqlite.Error as error:
+            except _ERRORS as error:
                 if not _is_full(error) or not self._ballast.give_up():
                     raise
                 self._connect(used)
-        except sqlite.Error as error:
+        except _ERRORS as error:
             raise unusable(error, path) from None
 
     def _connect(self, used: bool) -> None:
@@ -157,13 +160,13 @@ class Database:
     def _one(self, sql: str, *values: Any) -> Any:
         try:
             return self._db.execute(sql, values).fetchone()
-        except sqlite.Error as error:
+        except _ERRORS as error:
             raise unusable(error) from None
 
     def _all(self, sql: str, *values: Any) -> list[Any]:
         try:
             return list(self._db.execute(sql, values).fetchall())
-        except sqlite.Error as error:
+        except _ERRORS as error:
             raise unusable(error) from None
 
     def _read(self, make: Callable[[Any], T], row: Any) -> T:

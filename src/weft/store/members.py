@@ -207,22 +207,6 @@ class Members(Networks):
         sql = f"SELECT {ENDPOINT} FROM endpoint WHERE network=? ORDER BY container"
         return tuple([self._read(self._endpoint, row) for row in self._all(sql, network)])
 
-    def host_names(self, network: str) -> list[tuple[str, tuple[str, ...]]]:
-        """The lines of a network's hosts file: addresses, each with its container's names."""
-        rows = self._all(
-            "SELECT a.address, c.name, c.hostname, c.target, e.aliases FROM endpoint e"
-            " JOIN address a ON a.container=e.container AND a.network=e.network"
-            " JOIN container c ON c.name=e.container WHERE e.network=?"
-            " ORDER BY e.container, length(a.address)",
-            network,
-        )
-        found = []
-        for raw, name, hostname, target, aliases in rows:
-            names = Sandbox(self.root, name, hostname, target=target).hosts_names
-            address = str(self._read(from_packed, raw))
-            found.append((address, (*names, *aliases.split())))
-        return found
-
     def count_endpoints(self, network: str) -> int:
         """How many containers a network has."""
         return int(self._one("SELECT count(*) FROM endpoint WHERE network=?", network)[0])
@@ -237,8 +221,31 @@ class Members(Networks):
         row = self._one("SELECT container FROM endpoint WHERE network=? AND mac=? AND mac<>''", network, mac)
         return row[0] if row else ""
 
+    def everyone(self) -> dict[str, list[Endpoint]]:
+        """All endpoints by container, in the order of ``endpoints_of``: three questions for any number."""
+        ports: dict[tuple[str, str], list[Any]] = {}
+        for one, two, *row in self._all(
+            "SELECT container, network, proto, host, host_port, port FROM publish ORDER BY 3, 5"
+        ):
+            ports.setdefault((one, two), []).append(row)
+        addresses: dict[tuple[str, str], list[Any]] = {}
+        for one, two, *row in self._all(
+            "SELECT container, network, address, prefix FROM address ORDER BY length(address)"
+        ):
+            addresses.setdefault((one, two), []).append(row)
+        found: dict[str, list[Endpoint]] = {}
+        for row in self._all(f"SELECT {ENDPOINT} FROM endpoint ORDER BY length(ifname), ifname, network"):
+            key = row[1], row[0]
+            mine = (row, ports.get(key, []), addresses.get(key, []))
+            found.setdefault(row[1], []).append(self._read(self._made, mine))
+        return found
+
+    def with_own_hosts(self) -> frozenset[str]:
+        """All containers that have a hosts file of their own."""
+        return frozenset([r[0] for r in self._all("SELECT container FROM endpoint WHERE own_hosts=1")])
+
     def _endpoint(self, row: Any) -> Endpoint:
-        network, container, mac, ifname, aliases, priority, sysctls, routes, shard = row
+        network, container = row[:2]
         ports = self._all(
             "SELECT proto, host, host_port, port FROM publish WHERE container=? AND network=? ORDER BY 1, 3",
             container,
@@ -249,6 +256,11 @@ class Members(Networks):
             container,
             network,
         )
+        return self._made((row, ports, addresses))
+
+    def _made(self, rows: Any) -> Endpoint:
+        row, ports, addresses = rows
+        network, container, mac, ifname, aliases, priority, sysctls, routes, shard = row
         return Endpoint(
             root=self.root,
             network=network,

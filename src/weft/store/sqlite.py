@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from weft.core.model.namespace import NamedNs
+    from weft.core.model.network import Network
 
 
 #: Columns that name what must exist.
@@ -24,6 +25,10 @@ _REFERENCES = (
     ("publish", "container", "container"),
     ("pool", "network", "network"),
 )
+
+
+def _lies(raw: bytes, low: bytes, high: bytes) -> bool:
+    return len(raw) == len(low) and low <= raw <= high
 
 
 def _text(value: Any) -> str:
@@ -75,24 +80,38 @@ class SqliteStore(Members):
         """Forgets removed names whose namespaces are gone."""
         self._db.executemany("DELETE FROM namespace WHERE id=? AND removed=1", [(i,) for i in ids])
 
-    def check(self) -> None:
-        """Reads all that there is. Damaged when some of it is not what weft has written."""
+    def version(self) -> tuple[int, int]:
+        """Another value after every change, by whomever (PRAGMA data_version tells of other connections)."""
+        return int(self._one("PRAGMA data_version")[0]), int(self._db.total_changes)
+
+    def check(self, deep: bool = False) -> None:
+        """Damaged when some of it is not what weft has written. ``deep``: also what its reader will see."""
         for (said,) in self._all("PRAGMA integrity_check(1)"):
             if said != "ok":
                 raise Damaged(f"the database {self._path} is damaged: {said}".replace("\n", " "))
         networks = {n.name: n for n in self.networks()}
-        known = {s.name for s, _ in (*self.containers(), *self.foreign())}
-        for network in networks.values():
-            for endpoint in self.endpoints(network.name):
-                if any(all(c.address not in p.subnet for p in network.pools) for c in endpoint.addresses):
-                    raise Damaged(f"the database {self._path} is damaged: an address of {endpoint.container}")
+        known = {row[0] for row in self._all("SELECT name FROM container")}
         for table, column, wanted in _REFERENCES:
             names = {row[0] for row in self._all(f"SELECT DISTINCT {column} FROM {table}")}
             strays = names.difference(known if wanted == "container" else networks)
             if strays:
                 raise Damaged(f"the database {self._path} is damaged: no {wanted} {min(map(str, strays))!a}")
+        if deep:
+            self.containers()
+            self.foreign()
+            self.everyone()
+        self._check_addresses(networks.values())
         self.journal()
         self.namespaces()
+
+    def _check_addresses(self, networks: Iterable[Network]) -> None:
+        for network in networks:
+            pools = [(p.subnet.first.packed, p.subnet.last.packed) for p in network.pools]
+            for (raw,) in self._all("SELECT address FROM address WHERE network=?", network.name):
+                if not isinstance(raw, bytes) or not any(_lies(raw, *ends) for ends in pools):
+                    raise Damaged(
+                        f"the database {self._path} is damaged: an address outside of {network.name}"
+                    )
 
     # journal
 

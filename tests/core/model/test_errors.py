@@ -14,6 +14,7 @@ STATUS = {
     "KernelError": 1,
     "WireError": 1,
     "StoreError": 1,
+    "Damaged": 1,
     "BadInput": 2,
     "NotFound": 3,
     "Conflict": 4,
@@ -37,7 +38,11 @@ def test_every_kind_has_a_word_of_its_own() -> None:
     assert all(word.replace("-", "").isalpha() and word.islower() for word in words)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+def test_damage_says_what_mends_it() -> None:
+    assert "weft repair" in errors.Damaged("it broke").hint
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k is not errors.Damaged], ids=lambda k: k.__name__)
 def test_message_and_hint(kind: type[WeftError]) -> None:
     error = kind("it broke", hint="mend it")
     assert (error.message, error.hint, str(error)) == ("it broke", "mend it", "it broke")

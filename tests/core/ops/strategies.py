@@ -113,6 +113,8 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     address.AddressDel: st.builds(address.AddressDel, IFNAMES, ADDRESSES, PREFIXES, PLACES),
     file.HostsFile: st.builds(file.HostsFile, PATHS),
     file.OwnHosts: st.builds(file.OwnHosts, PATHS, st.lists(NAMES, max_size=4).map(tuple)),
+    file.HostsCopy: st.builds(file.HostsCopy, PATHS, PATHS),
+    file.HostsUncopy: st.builds(file.HostsUncopy, PATHS, PATHS),
     file.HostsSwitch: st.builds(file.HostsSwitch, NAMES, PATHS, PATHS, st.just(0) | NUMBERS, NUMBERS),
     hop.RouteAdd: st.builds(hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR),
     hop.GatewayChange: st.builds(

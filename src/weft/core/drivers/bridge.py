@@ -7,7 +7,7 @@ from weft.core.model.names import mac_of, mark
 from weft.core.model.network import link_local
 from weft.core.ops.address import AddressAdd, AddressLend
 from weft.core.ops.conntrack import ConntrackFlush
-from weft.core.ops.file import HostsAdd, HostsFile, OwnHosts
+from weft.core.ops.file import HostsAdd, HostsCopy, HostsFile, OwnHosts
 from weft.core.ops.hop import RouteAdd
 from weft.core.ops.link import AddrGenNone, BridgeAdd, BridgeAdopt, LinkGroup, LinkUp, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackStart
@@ -59,12 +59,12 @@ def _apart(network: Network, shard: int) -> list[Op]:
 
 
 def joint_name(network: Network, shard: int) -> str:
-    """The end, in a network's first bridge, of the cable to a further one."""
+    """The end, in the bridge before it, of the cable to a further one."""
     return "wj" + network.shard_id(shard)[:12]
 
 
 def shard_links(network: Network, shard: int) -> tuple[Op, ...]:
-    """A further bridge of a network, without any address, and the cable to the first."""
+    """A further bridge of a network, without any address, and the cable to the one before."""
     oid, bridge = network.shard_id(shard), network.bridge_of(shard)
     alias = f"weft root={network.root} network={network.name} shard={shard}"
     joint = JointAdd(
@@ -72,7 +72,7 @@ def shard_links(network: Network, shard: int) -> tuple[Op, ...]:
         peer="wk" + oid[:12],
         mac="fe" + mac_of(oid)[2:],
         peer_mac="fa" + mac_of(oid)[2:],
-        bridge=network.bridge,
+        bridge=network.bridge_of(shard - 1),
         peer_bridge=bridge,
         mtu=network.mtu,
         group=network.shard_group,
@@ -172,10 +172,20 @@ def resolv_conf(sandbox: Sandbox) -> str:
     return search + "".join([f"nameserver {a}\n" for a in sandbox.dns])
 
 
+def copies_want(own: str, shared: Iterable[str]) -> list[Op]:
+    """The members of networks in a container's own hosts file: itself too, since its line is there by now."""
+    return [HostsCopy(own, path) for path in shared]
+
+
 def sandbox_wants(
-    sandbox: Sandbox, hosts: str, lines: tuple[str, ...] | None = None, donor: str = ""
+    sandbox: Sandbox,
+    hosts: str,
+    lines: tuple[str, ...] | None = None,
+    donor: str = "",
 ) -> tuple[Op, ...]:
-    """A container's namespace and name files. ``lines``: of a hosts file of its own at ``hosts``.
+    """A container's namespace and name files. ``lines``: of a hosts file of its own at ``hosts``, to which
+    its
+    networks' are copied last of all (``copies_want``).
 
     ``donor`` is the container whose network namespace it shares.
     """

@@ -103,6 +103,8 @@ class Damaged(StoreError):
     """The database is not what was written: a flipped bit, a lost piece. `weft repair` makes it anew from
     the kernel."""
 
+    code = "damaged"
+
     def __init__(self, message: str) -> None:
         super().__init__(
             message, "`weft repair` sets it aside and makes it anew from what stands in the kernel"

@@ -23,6 +23,7 @@ class SeenLink(Record):
     mtu: int
     mac: str
     isolated: bool = False
+    hairpin: bool = False
     group: int = 0
 
 

@@ -14,11 +14,15 @@ DEFAULT = "default"
 PORT_GROUP = 0x77650000
 #: The same of the further bridges of a network, and of the cables between its bridges.
 SHARD_GROUP = 0x77660000
-#: How many containers one bridge gets: the kernel's BR_MAX_PORTS is 1 << 10, port 0 is not used
-#: (net/bridge/br_private.h), and the first bridge has a port for each further one.
-BRIDGE_PORTS = 1000
-#: How many further bridges a network may have.
-SHARDS = 23
+#: How many containers one bridge gets. The kernel's BR_MAX_PORTS is 1 << 10 (net/bridge/br_private.h), but a
+#: broadcast, of which each port gets a copy, goes by a CPU's backlog of net.core.netdev_max_backlog packets,
+#: 1000 unless somebody raised it: what is beyond is dropped, and who is there answers no ARP. From a bridge
+#: in the middle it goes on to two others at once.
+BRIDGE_PORTS = 480
+#: The same of an adopted bridge, which gets no further ones.
+ADOPTED_PORTS = 1000
+#: How many further bridges a network may have: each is joined to the one before.
+SHARDS = 49
 
 #: Seconds that a released address rests, while neighbours may still have its old MAC in their caches
 #: (arp(7): an entry may be used for up to base_reachable_time * 1.5 unconfirmed).
@@ -41,7 +45,7 @@ class Network(Record):
     ``internal``: no way out and none in but from the host. ``isolated``: members cannot talk to each other.
     ``nat`` is ``nat`` (masquerade) or ``routed`` (others route to the subnet, and reach what is published).
     ``adopted``: the bridge was there before and stays. ``follows_mtu``: the MTU is the uplink's.
-    ``shards`` is how many further bridges it has, each joined to the first. ``options`` are those of
+    ``shards`` is how many further bridges it has, each joined to the one before. ``options`` are those of
     ``-o``, as
     they were given.
     """

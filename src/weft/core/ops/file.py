@@ -119,6 +119,49 @@ class OwnHosts(Op):
         return HostsFileDel(self.path)
 
 
+class HostsCopy(Op):
+    """Adds all members of a network to a hosts file of a container's own: a copy costs no more than
+    reading."""
+
+    path: str
+    source: str
+    kind = "file"
+
+    def describe(self) -> str:
+        return f"copy the names of {self.source} to {self.path}"
+
+    def shell(self) -> tuple[str, ...]:
+        head = len(HOSTS_HEAD.splitlines())
+        members = f"tail -n +{head + 1} {quote(self.source)} | grep -v '^\\(#\\|$\\)'"
+        return (f"{members} >> {quote(self.path)} || true",)
+
+    def undo(self) -> Op:
+        return HostsUncopy(self.path, self.source)
+
+
+class HostsUncopy(Op):
+    """Takes all members of a network out of a hosts file of a container's own, by their addresses."""
+
+    path: str
+    source: str
+    kind = "file"
+
+    def describe(self) -> str:
+        return f"forget the names of {self.source} in {self.path}"
+
+    def shell(self) -> tuple[str, ...]:
+        script = (
+            f"NR <= {len(HOSTS_HEAD.splitlines())} && NR == FNR {{ next }} "
+            "NR == FNR { gone[$1] = 1; next } "
+            "!($1 in gone) || FNR <= 2"
+        )
+        source, path = quote(self.source), quote(self.path)
+        return (f"rest=$(awk {quote(script)} {source} {path}) && printf '%s\\n' \"$rest\" > {path}",)
+
+    def undo(self) -> Final:
+        return Final("the container has left that network")
+
+
 class HostsSwitch(Op):
     """Shows a container another hosts file: by /etc/netns/NAME, and over /etc/hosts of its process ``pid``.
 

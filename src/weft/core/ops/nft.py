@@ -127,13 +127,14 @@ class ElementAdd(Op):
 
 
 class ElementDel(Op):
-    """Deletes one element."""
+    """Deletes one element. ``comment`` is what it has: whoever puts it back gives it again."""
 
     family: str
     table: str
     set: str
     key: tuple[Part, ...]
     data: tuple[Part, ...] = ()
+    comment: str = ""
     kind = "nft"
 
     def describe(self) -> str:
@@ -149,7 +150,7 @@ class ElementDel(Op):
         return tuple(nf.del_elements(FAMILIES[self.family], self.table, self.set, bare))
 
     def undo(self) -> Op:
-        return ElementAdd(self.family, self.table, self.set, self.key, self.data)
+        return ElementAdd(self.family, self.table, self.set, self.key, self.data, self.comment)
 
 
 class TableAdd(Op):

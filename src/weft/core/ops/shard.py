@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class JointAdd(Op):
     """A veth pair with an end in each of two bridges of the host.
 
-    ``isolated``: members of the network cannot talk to each other. Then the end in the first bridge is
+    ``isolated``: members of the network cannot talk to each other. Then the end nearer the gateway is
     isolated like a member's port: from further bridges only the host is reached.
     """
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from weft.core.model.inventory import Entry, Inventory, SeenLink, SeenTable
+    from weft.core.model.network import Endpoint, Network
     from weft.core.ops.base import Op
 
 
@@ -94,6 +95,19 @@ def _joint(op: JointAdd, seen: Seen) -> list[Op]:
     return steps
 
 
+def plugged(network: Network, endpoint: Endpoint, seen: Seen) -> bool:
+    """Whether a container's cable is as it should be: asked before all that it wants is worked out."""
+    link = seen.by_mark.get(endpoint.mark)
+    return (
+        link is not None
+        and link.master == network.bridge_of(endpoint.shard)
+        and link.up
+        and link.hairpin
+        and link.isolated == network.isolated
+        and link.mtu == network.mtu
+    )
+
+
 def endpoint_steps(ops: Sequence[Op], seen: Seen) -> list[Op]:
     """What is missing of a container's place in a network. A cable that is there has all that was made
     inside."""
@@ -102,7 +116,7 @@ def endpoint_steps(ops: Sequence[Op], seen: Seen) -> list[Op]:
     if link is None:
         return [op for op in ops if op.kind != "nft"]
     found: list[Op] = []
-    if link.master != veth.bridge:
+    if link.master != veth.bridge or not link.hairpin:
         found.append(ln.Replug(veth.ifname, veth.bridge, veth.isolated))
     elif link.isolated != veth.isolated:
         found.append(ln.PortIsolate(veth.ifname, veth.isolated))
@@ -144,6 +158,7 @@ _STANDS: dict[type[Op], Callable[[Any, Seen], bool]] = {
     f.HostsFile: lambda op, seen: op.path in seen.files,
     f.OwnHosts: lambda op, seen: op.path in seen.files,
     f.HostsAdd: _hosts,
+    f.HostsCopy: lambda op, seen: op.path in seen.files,
     n.EtcNetns: lambda op, seen: seen.shown.get(op.name) == op.hosts,
     n.NetnsAdd: lambda op, seen: op.name in seen.inventory.names,
     n.NetnsAttach: lambda op, seen: op.name in seen.inventory.names,
@@ -239,6 +254,8 @@ def _element_steps(table: nft.TableAdd, wanted: Sequence[nft.ElementAdd], have: 
     surplus: list[Op] = []
     for name, entries_left in left.items():
         for entry in sorted(entries_left):
+            if entry[2] and not any(entry[0]):
+                continue  # nft's own: the end of what is not in the set, before the first interval
             op_del = _surplus(table, kinds[name], entry)
             if op_del is None:
                 return None

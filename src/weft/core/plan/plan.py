@@ -44,6 +44,7 @@ _STAGES = {
     **dict.fromkeys(("NetnsAdd", "NetnsAttach"), 1),
     **{"VethAdd": 2, "ElementAdd": 3},
     **dict.fromkeys(("HostsAdd", "HostsSwitch"), 9),
+    "HostsCopy": 10,
 }
 
 

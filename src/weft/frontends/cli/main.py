@@ -104,7 +104,7 @@ class Printer:
 
     def __init__(self, dry: bool, root: str = "") -> None:
         from weft.core.emit.shell import HEAD
-        from weft.wiring import Places, launcher
+        from weft.machine import Places, launcher
 
         self._dry = dry
         self._head = HEAD

@@ -143,7 +143,7 @@ def _as_anybody(args: Args, fresh: Fresh, command: Command) -> int:
     """A user namespace of one's own needs no root, where the kernel lets anybody make one."""
     if "user" not in fresh.types:
         raise NotPermitted("weft needs root to make namespaces", "run it with sudo, or add --user")
-    from weft.wiring import unshare
+    from weft.machine import unshare
 
     shown = printer(args)
     if shown is not None:

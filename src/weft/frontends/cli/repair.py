@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 def repair(args: Args) -> int:
     """``weft repair``: 0 when all agrees now, 1 when something could not be mended."""
-    from weft.engine import repair
-
-    work, lost = _sound(args)
-    done = repair.repair(work)
+    work, done, lost = _repaired(args)
     if args.one("format") == "json":
         import json
 
@@ -32,14 +29,15 @@ def repair(args: Args) -> int:
     return 1 if done.failed else 0
 
 
-def _sound(args: Args) -> tuple[Work, list[str]]:
-    """The work on a database that is whole: as it is, or made anew. And what was lost."""
+def _repaired(args: Args) -> tuple[Work, Report, list[str]]:
+    """The work on a database that is whole: as it is, or made anew. What was mended, and what was lost."""
     from weft.core.model.errors import Damaged
+    from weft.engine.repair import repair
 
     try:
         work = work_for(args)
         work.store.check()
-        return work, []
+        return work, repair(work), []
     except Damaged as error:
         say(error.message)
     from weft.frontends.cli.main import printer
@@ -53,7 +51,7 @@ def _sound(args: Args) -> tuple[Work, list[str]]:
     say(f"made a new one from the kernel: {len(networks)} networks, {count} containers")
     for line in lost:
         say(f"lost: {line}")
-    return work, lost
+    return work, repair(work), lost
 
 
 def watch(args: Args) -> int:
