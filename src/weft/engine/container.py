@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
+    from weft.core.model.oci import Spec
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
     from weft.engine.work import Work
@@ -468,12 +469,18 @@ def _store(work: Work, found: Sequence[Attached]) -> None:
         store.set_next_address(network, place, address._replace(value=address.value + 1))
 
 
-def settle(work: Work, found: Attached, state: State) -> None:
-    """The container stands: strikes the journal entry out and stores its state.
+def settle(work: Work, found: Attached, state: State, spec: Spec | None = None) -> None:
+    """The container stands: strikes the journal entry out and stores its state, and what it is.
 
     Conflict when somebody has removed it meanwhile.
     """
-    if not work.settle(found.entry, lambda: work.store.set_state(found.sandbox.name, state)):
+
+    def keep() -> None:
+        work.store.set_state(found.sandbox.name, state)
+        if spec is not None:
+            work.store.set_spec(found.sandbox.name, spec)
+
+    if not work.settle(found.entry, keep):
         raise removed(found)
 
 
@@ -486,7 +493,7 @@ def create(work: Work, request: RunRequest) -> Attached:
     """A network-only container: no process, held by its mount; its state is running."""
     found = attach(work, request)
     if not work.dry:
-        settle(work, found, State("running"))
+        settle(work, found, State("running"), request.spec)
     return found
 
 
