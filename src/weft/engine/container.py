@@ -157,7 +157,7 @@ def _decide(work: Work, networks: dict[str, Network], request: RunRequest, claim
     sandbox = _sandbox(work, request, [n for n, _ in members])
     own = len(members) > 1 or bool(sandbox.extra_hosts)
     hosts = work.own_hosts_file(sandbox.name) if own else work.hosts_file(members[0][0].name)
-    plan = Plan(_wants(work, sandbox, members, hosts, own))
+    plan = Plan(_wants(work, sandbox, members, hosts, own, request.rooted))
     return Attached(sandbox, tuple(members), plan, hosts, tuple(chosen))
 
 
@@ -353,7 +353,10 @@ def _by_mode(work: Work, request: RunRequest) -> Attached:
     lines = tuple([f"{address}\t{name}" for name, address in sandbox.extra_hosts])
     hosts = work.own_hosts_file(request.name)
     sandbox = sandbox._replace(dns=request.dns)
-    wants = (*driver.sandbox_wants(sandbox, hosts, lines), *driver.sandbox_starts(sandbox))
+    wants = (
+        *driver.sandbox_wants(sandbox, hosts, lines, rooted=request.rooted),
+        *driver.sandbox_starts(sandbox),
+    )
     return Attached(sandbox, (), Plan(wants), hosts)
 
 
@@ -369,14 +372,20 @@ def _shared(work: Work, request: RunRequest, donor: str) -> Attached:
         hostname=other.hostname, dns=other.dns, search=other.search, mode=f"container:{other.name}"
     )
     hosts = work.hosts_of(other.name)
-    return Attached(sandbox, (), Plan(driver.sandbox_wants(sandbox, hosts, donor=other.name)), hosts)
+    wants = driver.sandbox_wants(sandbox, hosts, donor=other.name, rooted=request.rooted)
+    return Attached(sandbox, (), Plan(wants), hosts)
 
 
 def _wants(
-    work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]], shown: str, own: bool
+    work: Work,
+    sandbox: Sandbox,
+    members: Sequence[tuple[Network, Endpoint]],
+    shown: str,
+    own: bool,
+    rooted: bool,
 ) -> tuple[Op, ...]:
     lines = work.own_hosts_lines(sandbox) if own else None
-    ops = list(driver.sandbox_wants(sandbox, shown, lines))
+    ops = list(driver.sandbox_wants(sandbox, shown, lines, rooted=rooted))
     for network, endpoint in members:
         ops += driver.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]

@@ -55,6 +55,11 @@ class RunRequest(Record):
     sysctls: tuple[tuple[str, str], ...] = ()
     spec: Spec | None = None
 
+    @property
+    def rooted(self) -> bool:
+        """Whether it has a root of its own."""
+        return self.spec is not None and bool(self.spec.root)
+
 
 #: The interface that gets no name.
 _MOST_NETWORKS = 100

@@ -75,7 +75,11 @@ def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
     kept = tuple([n for n in spec.namespaces if n.type != "net"])
     net = () if host else (Namespace("net", f"{_RUN_NETNS}/{sandbox.name}"),)
     resolv = f"{ETC_NETNS}/{sandbox.name}/resolv.conf"
-    files = () if host else ((hosts, "/etc/hosts"), (resolv, "/etc/resolv.conf"))
+    files = [(hosts, "/etc/hosts"), (resolv, "/etc/resolv.conf")]
+    if spec.root:
+        files.append((f"{ETC_NETNS}/{sandbox.name}/hostname", "/etc/hostname"))
+    if host:
+        files = [(to, to) for _, to in files[:2] if spec.root]
     # What the host has no file for, its programs do not ask for; a root gets what it lacks.
     options = ("bind", "ro") if spec.root else ("bind", "ro", "optional")
     named = any(n.type == "uts" for n in kept)

@@ -58,7 +58,7 @@ CREATE TABLE publish (
   PRIMARY KEY (proto, host_port, host)) WITHOUT ROWID;
 CREATE INDEX publish_container ON publish (container, network);
 CREATE INDEX publish_loopback ON publish (loopback) WHERE loopback = 1;
-CREATE TABLE spec (container TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE spec (container TEXT PRIMARY KEY, rooted INTEGER NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE journal (
   id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, subject TEXT NOT NULL,
   plan TEXT NOT NULL, undo TEXT NOT NULL, forward INTEGER NOT NULL);

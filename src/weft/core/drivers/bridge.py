@@ -182,16 +182,17 @@ def sandbox_wants(
     hosts: str,
     lines: tuple[str, ...] | None = None,
     donor: str = "",
+    rooted: bool = False,
 ) -> tuple[Op, ...]:
     """A container's namespace and name files. ``lines``: of a hosts file of its own at ``hosts``, to which
     its
     networks' are copied last of all (``copies_want``).
 
-    ``donor`` is the container whose network namespace it shares.
+    ``donor`` is the container whose network namespace it shares. ``rooted``: it has a root of its own.
     """
     name = sandbox.name
     files: list[Op] = [] if lines is None else [OwnHosts(hosts, lines)]
-    files.append(EtcNetns(name, hosts, resolv_conf(sandbox)))
+    files.append(EtcNetns(name, hosts, resolv_conf(sandbox), sandbox.hostname if rooted else ""))
     if donor:
         return (*files, NetnsAttach(name, f"/run/netns/{donor}"))
     return (*files, NetnsAdd(name))
