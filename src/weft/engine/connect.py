@@ -126,6 +126,9 @@ def _sandbox(work: Work, target: Target) -> tuple[Sandbox, str]:
     )
     if mine is not None and mine.mode != "host":
         raise BadInput(f"{target} is the namespace of container {mine.name}", f"connect {mine.name} instead")
+    other = _connected_as(work, found.inode)
+    if other not in ("", name):
+        raise BadInput(f"{target} is the namespace of {other}", "call it by that in every network")
     if found.inode == work.machine.pin(""):
         raise BadInput(f"{target} is in the host's own network namespace", "it reaches every network already")
     hostname = "" if target.kind in ("pid", "path") else target.value.lower()
@@ -138,6 +141,19 @@ def _sandbox(work: Work, target: Target) -> tuple[Sandbox, str]:
             f"{name} was another namespace when it was connected", "`weft gc` forgets those that are gone"
         )
     return sandbox, found.netns
+
+
+def _connected_as(work: Work, inode: int) -> str:
+    """What a foreign namespace is called in the networks that it is in; "" when it is in none."""
+    from weft.engine.target import find
+
+    for sandbox, _ in work.store.foreign():
+        # Inode numbers are used again: what it was called then must lead there now.
+        if sandbox.inode == inode:
+            now = find(work, sandbox.target)
+            if now is not None and now.inode == inode:
+                return sandbox.name
+    return ""
 
 
 def _is_hostname(text: str) -> bool:

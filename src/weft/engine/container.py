@@ -12,6 +12,7 @@ from weft.core.model.network import (
     REST,
     SHARDS,
     Endpoint,
+    Hop,
     Network,
     Sandbox,
 )
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 Members = tuple[tuple[Network, Endpoint], ...]
+#: fe80::/10 without its other 118 bits (RFC 4291 section 2.5.6).
+_LINK_LOCAL = 0xFE80 >> 6
 
 
 class Attached(Record):
@@ -181,10 +184,25 @@ def decide_endpoint(
         aliases=join.aliases,
         priority=join.priority,
         sysctls=interface_sysctls(join, ifname),
-        routes=hops_of(join),
+        routes=_hops(network, join),
         shard=_shard(work, network, claims),
     )
     return endpoint, chosen
+
+
+def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
+    """The routes asked for, by gateways that are neighbours in this network."""
+    hops = hops_of(join)
+    for hop in hops:
+        if hop.to.version not in {p.subnet.version for p in network.pools}:
+            raise BadInput(f"route {hop.to}: network {network.name} has no IPv{hop.to.version} subnet")
+        near = hop.via is None or (hop.via.version == 6 and hop.via.value >> 118 == _LINK_LOCAL)
+        if hop.via is not None and not near and all(hop.via not in p.subnet for p in network.pools):
+            raise BadInput(
+                f"the gateway {hop.via} of route {hop.to} is not in network {network.name}",
+                "a gateway is an address of the network's subnets",
+            )
+    return hops
 
 
 def _shard(work: Work, network: Network, claims: Claims) -> int:
