@@ -16,6 +16,7 @@ from weft.core.model.network import (
     Network,
     Sandbox,
 )
+from weft.core.model.policy import Policy
 from weft.core.model.state import Life, State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
-    from weft.core.model.policy import Policy
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
     from weft.engine.work import Work
@@ -410,7 +410,7 @@ def _store(work: Work, found: Sequence[Attached]) -> None:
         store.set_next_address(network, place, address._replace(value=address.value + 1))
 
 
-def settle(work: Work, found: Attached, state: State, request: RunRequest) -> None:
+def settle(work: Work, found: Attached, state: State, request: RunRequest | None = None) -> None:
     """The container stands: strikes the journal entry out and stores its state, what it is and how it lives.
 
     Conflict when somebody has removed it meanwhile.
@@ -418,9 +418,9 @@ def settle(work: Work, found: Attached, state: State, request: RunRequest) -> No
 
     def keep() -> None:
         work.store.set_state(found.sandbox.name, state)
-        if request.spec is not None:
+        if request is not None and request.spec is not None:
             work.store.set_spec(found.sandbox.name, request.spec)
-        work.store.set_life(found.sandbox.name, begun(work, request.policy))
+        work.store.set_life(found.sandbox.name, begun(work, Policy() if request is None else request.policy))
         events.born(work, found.sandbox, [e for _, e in found.members])
 
     if not work.settle(found.entry, keep):
