@@ -6,7 +6,7 @@ import errno
 import os
 
 from weft.core.model.errors import BadInput, Conflict, KernelError, NotFound, NotPermitted, WeftError
-from weft.linux import libc, mounts, netns, process
+from weft.linux import libc, mounts, netns, process, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def start(launch: Launch, handle: type[process.Child] = process.Child) -> proces
     """Forks a child that joins the container and waits."""
 
     def prepare() -> None:
-        if launch.log:
-            process.redirect(launch.log)
+        if launch.spec.process.terminal:
+            terminal.take()
         join_container(launch)
         os.chdir(launch.cwd)
 

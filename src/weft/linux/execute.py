@@ -356,6 +356,10 @@ class Hands:
             self._switch_hosts(op)
         elif isinstance(op, f.HostsFileDel):
             files.remove(op.path)
+        elif isinstance(op, f.FileMove):
+            from weft.linux import logs
+
+            logs.move(op.path, op.to)
         else:
             raise TypeError(f"no hand knows {type(op).__name__}")
 

@@ -167,7 +167,7 @@ def _child(
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
         if not keep:
             # Above all the parent's locks: a dying child must not hold them longer than its parent.
-            _close_from_3(go, fail)
+            close_from_3(go, fail)
         prepare()
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # new credentials took it off
         os.write(fail, _PREPARED)
@@ -177,7 +177,7 @@ def _child(
         step = "exec"
         os.write(fail, _READY)
         if not keep:
-            _close_from_3(fail)
+            close_from_3(fail)
         os.execvpe(argv[0], list(argv), dict(env))
     except OSError as error:
         what = step if step == "exec" else f"{error}"
@@ -189,7 +189,7 @@ def _child(
         os._exit(127)
 
 
-def _close_from_3(*keep: int) -> None:
+def close_from_3(*keep: int) -> None:
     """What the caller left open is not the command's (CVE-2024-21626's class)."""
     first = 3
     for fd in sorted(keep):
@@ -202,15 +202,6 @@ def reset_signals() -> None:
     """What Python ignores the command does not; what its caller ignores (nohup) it does too."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-
-
-def redirect(log: str) -> None:
-    """stdin from nowhere, stdout and stderr to a log."""
-    null = os.open("/dev/null", os.O_RDONLY)
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    os.dup2(null, 0)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
 
 
 #: What a foreground weft passes on to its command.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from weft.core.model.oci import Spec
 
 #: What a container's state may be.
-STATES = ("created", "running", "paused", "exited")
+STATES = ("created", "running", "paused", "restarting", "exited")
 
 
 def _publish(row: Any) -> Publish:
@@ -100,6 +100,7 @@ class Members(Networks):
     def remove_container(self, name: str) -> None:
         """Forgets a container; its endpoint goes first."""
         self._db.execute("DELETE FROM spec WHERE container=?", (name,))
+        self._db.execute("DELETE FROM life WHERE container=?", (name,))
         self._db.execute("DELETE FROM container WHERE name=?", (name,))
 
     def container(self, name: str) -> tuple[Sandbox, State]:
@@ -124,8 +125,8 @@ class Members(Networks):
         return [self._read(self._container, row) for row in self._all(sql)]
 
     def supervised(self) -> list[tuple[Sandbox, State]]:
-        """The containers that have a process, as far as is stored."""
-        sql = f"SELECT {CONTAINER} FROM container WHERE pid IS NOT NULL"
+        """The containers that have a process or get one again, as far as is stored."""
+        sql = f"SELECT {CONTAINER} FROM container WHERE pid IS NOT NULL OR watcher IS NOT NULL"
         return [self._read(self._container, row) for row in self._all(sql)]
 
     def joiners(self, name: str) -> list[str]:

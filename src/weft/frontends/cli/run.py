@@ -8,7 +8,7 @@ from weft.core.model.errors import BadInput
 from weft.core.model.publish import parse_publish
 from weft.engine import container
 from weft.engine.request import Join, RunRequest, check
-from weft.frontends.cli import isolation
+from weft.frontends.cli import isolation, life
 from weft.frontends.cli.main import out, show, work_for
 
 TYPE_CHECKING = False
@@ -122,6 +122,7 @@ def request(args: Args) -> RunRequest:
         extra_hosts=_extra_hosts(args),
         sysctls=pairs(args.many("sysctl"), "--sysctl"),
         spec=isolation.spec(args, environment(args)),
+        policy=life.policy(args),
     )
 
 
@@ -165,20 +166,26 @@ def run(args: Args) -> int:
     wish = request(args)
     check(wish)
     work = work_for(args)
+    life.check_terminal(args)
     if not args.tail:
         made = container.create(work, wish)
         _tell(work, made, wish.name, args.on("quiet"))
         return 0
     from weft.engine import run as engine
 
-    detach = args.on("detach")
-    found, launch, child = engine.run(work, wish, detach)
+    detach, door = args.on("detach"), life.Door(work, wish.name, args)
+    looks = engine.monitored(wish, detach) and not detach
+    ready = door.open if looks else lambda: None
+    size = work.machine.window() if looks else (0, 0)
+    found, launch, child = engine.run(work, wish, detach, size, ready)
     show(work, launch.shell)
     if child is None:
         return 0
     if detach:
         _tell(work, found, wish.name, args.on("quiet"))
         return 0
+    if looks:
+        return door.look_on(args.on("interactive"))
     return _foreground(work, wish.name, child.pid)
 
 
@@ -196,20 +203,6 @@ def _foreground(work: Work, name: str, pid: int) -> int:
     code = work.machine.wait(pid)
     finish(work, name, pid, code)
     return code
-
-
-def finished(args: Args) -> int:
-    """What a monitor becomes: ``weft finished NAME PID CODE`` puts the outcome on record.
-
-    Without CODE it asks whether that process is on record: 0, else 1.
-    """
-    from weft.engine.removal import finish, recorded
-
-    name, pid, *code = args.words
-    if not code:
-        return 0 if recorded(work_for(args), name, int(pid)) else 1
-    finish(work_for(args), name, int(pid), int(code[0]))
-    return 0
 
 
 def execute(args: Args) -> int:
