@@ -352,9 +352,10 @@ class LinuxMachine:
             files.remove(launch.log)  # of an earlier container of that name, if a crash left it
             root = ("--root", self._root) if self._root else ()
             return Monitored(launch, (launcher(), *root, "finished", launch.name))
-        from weft.linux import enter, process
+        from weft.linux import launch as starter
+        from weft.linux import process
 
-        return enter.start(launch, process.Foreground)
+        return starter.start(launch, process.Foreground)
 
     def wait(self, pid: int) -> int:
         from weft.linux import process
@@ -363,10 +364,10 @@ class LinuxMachine:
         process.end_children()
         return code
 
-    def become(self, launch: Launch, pid: int | None, started: int | None) -> None:
-        from weft.linux import enter
+    def become(self, launch: Launch, pid: int | None, started: int | None) -> int:
+        from weft.linux.launch import execute
 
-        enter.become_container(launch, pid, started)
+        return execute(launch, pid, started)
 
     def named(self, name: str) -> tuple[tuple[str, str], ...]:
         folder = f"{self.run_dir}/ns/{name}"

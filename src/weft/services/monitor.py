@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from weft.core.model.errors import CommandNotExecutable, CommandNotFound, KernelError, WeftError
-from weft.linux import enter, process
+from weft.linux import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ def _detach(down: int, up: int) -> None:
 
 
 def _watch(launch: Launch, after: Sequence[str], down: int, up: int) -> None:
-    child = enter.start(launch)
+    from weft.linux.launch import start
+
+    child = start(launch)
     os.write(up, f"pid {child.pid} {child.started}".encode())
     if os.read(down, 1) != b"g":
         child.cancel()

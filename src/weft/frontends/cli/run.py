@@ -207,7 +207,8 @@ def finished(args: Args) -> int:
 
 
 def execute(args: Args) -> int:
-    """``weft exec``: joins the container's namespaces and becomes the command. No fork."""
+    """``weft exec``: joins the container's namespaces and becomes the command, or waits for it where that is
+    in another pid namespace; its status."""
     if not args.tail:
         raise BadInput("`weft exec` needs a command", "usage: weft exec C [--] CMD...")
     from weft.engine.enter import enter
@@ -218,5 +219,4 @@ def execute(args: Args) -> int:
     show(work, place.shell)
     if work.dry:
         return 0
-    work.machine.become(place.launch, place.pid, place.started)
-    return 125
+    return work.machine.become(place.launch, place.pid, place.started)
