@@ -209,14 +209,20 @@ def _own_hosts(work: Work, sandbox: Sandbox) -> list[Op]:
     if _has_own_hosts(work, sandbox):
         return []
     path = work.own_hosts_file(sandbox.name)
-    return [OwnHosts(path, work.own_hosts_lines(sandbox)), _switch(work, sandbox, path)]
+    return [OwnHosts(path, work.own_hosts_lines(sandbox)), *_switches(work, sandbox, path)]
 
 
-def _switch(work: Work, sandbox: Sandbox, path: str) -> HostsSwitch:
-    state = work.store.container(sandbox.name)[1]
+def _switches(work: Work, sandbox: Sandbox, path: str) -> list[HostsSwitch]:
+    """For the container and all that share its network: one stack, one set of names."""
+    old = work.hosts_of(sandbox.name)
+    return [_switch(work, name, path, old) for name in (sandbox.name, *work.store.joiners(sandbox.name))]
+
+
+def _switch(work: Work, name: str, path: str, old: str) -> HostsSwitch:
+    state = work.store.container(name)[1]
     alive = state.pid is not None and work.machine.alive(state.pid, state.started)
     pid, started = (state.pid or 0, state.started or 0) if alive else (0, 0)
-    return HostsSwitch(sandbox.name, path, work.hosts_of(sandbox.name), pid, started)
+    return HostsSwitch(name, path, old, pid, started)
 
 
 def _gateways(before: container.Members, after: container.Members, where: str) -> list[Op]:
@@ -316,7 +322,7 @@ def _left_hosts(work: Work, sandbox: Sandbox, network: Network, last: bool) -> l
     path = work.own_hosts_file(sandbox.name)
     if _has_own_hosts(work, sandbox):
         return [HostsUncopy(path, work.hosts_file(network.name))]
-    return [OwnHosts(path, ()), _switch(work, sandbox, path)] if last else []
+    return [OwnHosts(path, ()), *_switches(work, sandbox, path)] if last else []
 
 
 def _where(work: Work, sandbox: Sandbox) -> str:
