@@ -107,7 +107,7 @@ def test_subordinate_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     files = {"/etc/subuid": tmp_path / "subuid", "/etc/subgid": tmp_path / "subgid"}
     for path in files.values():
         path.write_text("joe:1000:10\nroot:200000:65536\nweft:300000:65536\n")
-    monkeypatch.setattr("builtins.open", lambda path, *a, **k: real(files.get(str(path), path), *a, **k))
+    monkeypatch.setattr("builtins.open", lambda path, *a, **k: real(str(files.get(str(path), path)), *a, **k))
     found = spec("--userns", "private")
     assert [(m.container_id, m.host_id, m.size) for m in found.uid_mappings] == [(0, 300000, 65536)]
     assert kinds(found)["user"] == ""

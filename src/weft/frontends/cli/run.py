@@ -206,7 +206,8 @@ def _foreground(work: Work, name: str, pid: int) -> int:
 
 
 def execute(args: Args) -> int:
-    """``weft exec``: joins the container's namespaces and becomes the command. No fork."""
+    """``weft exec``: joins the container's namespaces and becomes the command, or waits for it where that is
+    in another pid namespace; its status."""
     if not args.tail:
         raise BadInput("`weft exec` needs a command", "usage: weft exec C [--] CMD...")
     from weft.engine.enter import Further, enter
@@ -226,5 +227,4 @@ def execute(args: Args) -> int:
     show(work, place.shell)
     if work.dry:
         return 0
-    work.machine.become(place.launch, place.pid, place.started)
-    return 125
+    return work.machine.become(place.launch, place.pid, place.started)
