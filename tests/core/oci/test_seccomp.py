@@ -171,7 +171,7 @@ _filters = st.builds(
 
 
 @given(filter=_filters, data=st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_rules_end_as_they_read(filter: Seccomp, data: st.DataObject) -> None:
     program = compile(filter, "x86_64")
     table = numbers("x86_64")

@@ -50,6 +50,10 @@ class Field:
     def __bool__(self) -> bool:
         return self._value is not _MISSING and self._value is not None
 
+    def full(self) -> bool:
+        """Whether it asks for anything: not 0, "", false, nor empty."""
+        return self._value is not _MISSING and bool(self._value)
+
     def wrong(self, why: str, hint: str = "") -> BadInput:
         """The error that this value is."""
         return BadInput(f"{self.path or 'the document'}: {why}", hint)
