@@ -24,6 +24,7 @@ QUESTIONS = {
     "enter": ("tmpfs",),
     "repair": ("tmpfs",),
     "publish": ("memory", "tmpfs", "disk"),
+    "traffic": ("memory",),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")
 _RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run")

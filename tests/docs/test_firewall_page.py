@@ -25,7 +25,6 @@ COMMANDS = (
     "weft run --name api --network routed -p 0.0.0.0:9000:90 --dns 8.8.8.8",
 )
 CHAINS = {
-    "guard": "Before anything else, on every interface. {bridge}",
     "six": "What an IPv6 packet with an honest source may be. Router advertisements, redirects and multicast"
     " listener reports are not on the list, and of extension headers only the fragment's is.",
     "publish": "Published ports: the host's address and port lead to a container's. Whoever connects keeps his address.",
@@ -119,7 +118,13 @@ def page() -> str:
             "elements of sets and maps, so the rules are the same at one container and at ten thousand; an",
             "element's comment says whose it is. Each chain below shows its rules in the order in which they are",
             "asked; a packet that none of them decides is accepted, for other people's traffic is not weft's. Why",
-            "it is so: [decision 4](../decisions/0004-firewall.md). `nft list ruleset` shows it on your machine.",
+            "it is so: [decision 4](../decisions/0004-firewall.md).",
+            "",
+            "How to read it: `@name` is a set or map of the same table, listed behind the chains with what is in",
+            "it. `accept` and `drop` decide; `jump` asks another chain and comes back, `goto` does not. Of a",
+            "concatenation, `iifname . ip daddr @own4`, all parts must be in one element. `nft list ruleset` shows",
+            "your machine's, rules in nft's own shorter words: it leaves out `ether type` where the rest implies it,",
+            "and writes names for priorities.",
             "",
             "What follows stood after:",
             "",

@@ -371,11 +371,11 @@ def test_a_dry_removal_ends_nobody(blue: Bench) -> None:
 
 def test_a_command_runs_once_its_container_stands(blue: Bench) -> None:
     request = WEB._replace(command=("httpd", "-f"))
-    found, launch, child = run.run(blue.work, request, ENV, "/", detach=True)
+    found, launch, child = run.run(blue.work, request, detach=True)
     assert child is not None
     assert blue.machine.said == ["start httpd -f", "announce 192.168.10.2", "go httpd", "settled"]
     assert launch.log == "/var/lib/weft/logs/web.log"
-    assert (launch.netns, launch.hosts) == ("web", "/run/weft/hosts/blue")
+    assert (launch.netns, launch.spec.mounts[0].source) == ("web", "/run/weft/hosts/blue")
     assert blue.store.container("web")[1] == State("running", 100, 1000, None, 200, 2000)
     assert found.endpoint == blue.store.endpoint("web")
 
@@ -384,7 +384,7 @@ def test_a_command_that_is_not_there_makes_nothing(blue: Bench) -> None:
     blue.machine.find_error = CommandNotFound("command 'x' is not found")
     before = blue.kernel(), blue.wishes()
     with pytest.raises(CommandNotFound):
-        run.run(blue.work, WEB._replace(command=("x",)), ENV, "/", detach=True)
+        run.run(blue.work, WEB._replace(command=("x",)), detach=True)
     assert (blue.kernel(), blue.wishes()) == before
     assert blue.machine.done[-1].describe() == "set lxcbr0 up"
 
@@ -394,7 +394,7 @@ def test_a_command_that_cannot_start_leaves_nothing(blue: Bench) -> None:
     blue.machine.go_error = CommandNotFound("command 'x' is not found")
     request = publish("8080:80")._replace(command=("x",))
     with pytest.raises(CommandNotFound):
-        run.run(blue.work, request, ENV, "/", detach=False)
+        run.run(blue.work, request, detach=False)
     assert blue.machine.said[-1] == "cancel"
     assert blue.kernel() == before
     assert not blue.store.has_container("web")
@@ -402,7 +402,7 @@ def test_a_command_that_cannot_start_leaves_nothing(blue: Bench) -> None:
 
 def test_an_ended_command_frees_address_and_ports(blue: Bench) -> None:
     before = blue.kernel()
-    run.run(blue.work, publish("8080:80")._replace(command=("x",)), ENV, "/", detach=True)
+    run.run(blue.work, publish("8080:80")._replace(command=("x",)), detach=True)
     blue.machine.inside["web"] = [300]
     removal.finish(blue.work, "web", 999, 0)
     assert blue.store.container("web")[1].word == "running", "that was another process"
@@ -418,13 +418,13 @@ def test_an_ended_command_frees_address_and_ports(blue: Bench) -> None:
 
 def test_rm_removes_it_when_it_ends(blue: Bench) -> None:
     request = WEB._replace(command=("x",), auto_remove=True)
-    run.run(blue.work, request, ENV, "/", detach=True)
+    run.run(blue.work, request, detach=True)
     removal.finish(blue.work, "web", 100, 0)
     assert not blue.store.has_container("web")
 
 
 def test_who_lost_process_and_monitor_is_reaped(blue: Bench) -> None:
-    run.run(blue.work, WEB._replace(command=("x",)), ENV, "/", detach=True)
+    run.run(blue.work, WEB._replace(command=("x",)), detach=True)
     blue.machine.living = {(200, 2000)}
     reap(blue)
     assert blue.store.container("web")[1].word == "running", "its monitor lives"
@@ -442,12 +442,12 @@ def reap(bench: Bench) -> None:
 
 
 def test_entering(blue: Bench) -> None:
-    found, launch, _ = run.run(blue.work, WEB._replace(command=("x",)), ENV, "/", detach=True)
+    found, launch, _ = run.run(blue.work, WEB._replace(command=("x",)), detach=True)
     blue.machine.living = {(100, 1000)}
-    place = enter.enter(blue.work, found.sandbox.id[:5], launch._replace(argv=("sh",)))
+    place = enter.enter(blue.work, found.sandbox.id[:5], launch.spec.process._replace(args=("sh",)))
     assert (place.pid, place.started, place.launch.netns) == (100, 1000, "web")
     blue.machine.living = set()
     with pytest.raises(Conflict, match="has exited"):
-        enter.enter(blue.work, "web", launch)
+        enter.enter(blue.work, "web", launch.spec.process)
     with pytest.raises(NotFound):
-        enter.enter(blue.work, "nobody", launch)
+        enter.enter(blue.work, "nobody", launch.spec.process)

@@ -73,6 +73,13 @@ def test_a_refusal_without_a_text_is_the_errno_alone() -> None:
 
 
 @sandboxed
+def test_what_needs_rights_is_told_so() -> None:
+    """Exit 5 of the contract, also where only something was to be asked."""
+    refused = Refusal(0, errno.EPERM, "")
+    assert (refused.status, bool(refused.hint)) == (5, True)
+    assert (Refusal(0, errno.ENODEV, "").status, Refusal(0, errno.ENODEV, "").hint) == (1, "")
+
+
 def test_a_batch_reports_all_that_was_refused() -> None:
     """Of 300 messages, which is more than one send takes: the first, the last, and those at the seams."""
     wrong = (0, 1, 127, 128, 200, 255, 256, 299)

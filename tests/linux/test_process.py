@@ -17,6 +17,8 @@ from harness import Host
 from linux.inside import home, inside, open_fds
 from weft.core.model.errors import CommandNotExecutable, CommandNotFound, Conflict, KernelError, NotFound
 from weft.core.model.launch import Launch
+from weft.core.model.network import Sandbox
+from weft.engine.spec import asked, complete
 from weft.linux import enter, netns, process
 
 ENV = (("PATH", "/usr/bin:/bin"),)
@@ -31,8 +33,10 @@ def prepared() -> None:
     command("ip", "netns", "add", "web")
 
 
-def launch(*argv: str, log: str = "", cwd: str = "/", name: str = "web") -> Launch:
-    return Launch(name, "its-name", HOSTS, RESOLV, argv, ENV, cwd, log)
+def launch(*argv: str, log: str = "", cwd: str = "/", name: str = "web", hosts: str = HOSTS) -> Launch:
+    found = complete(asked(argv, ENV, cwd), Sandbox("", name, "its-name"), hosts)
+    names = [m._replace(source=RESOLV) if "resolv" in m.destination else m for m in found.mounts]
+    return Launch(found._replace(mounts=tuple(names)), name, log)
 
 
 def shell(script: str, log: str = "") -> Launch:
@@ -228,7 +232,7 @@ def test_why_it_could_not_start(host: Host) -> None:
         (launch("/run"), CommandNotExecutable, "Permission denied"),
         (launch("true", cwd="/nowhere"), KernelError, "/nowhere"),
         (launch("true", name="gone"), NotFound, "no network namespace gone"),
-        (launch("true")._replace(hosts="/nowhere"), KernelError, "mount"),
+        (launch("true", hosts="/nowhere"), KernelError, "mount"),
         (launch("true", log="/nowhere/log"), KernelError, "/nowhere/log"),
     )
     for wanted, kind, words in cases:

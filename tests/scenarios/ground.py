@@ -167,15 +167,15 @@ class Ground:
 
     @contextmanager
     def without_routing_guard(self) -> Iterator[None]:
-        """No `ip rule` of weft's: what remains is nftables alone."""
-        lines = [line.split() for line in self.host.ip("rule").splitlines() if "iif" in line]
-        assert lines
-        rules = [f"pref {words[0].rstrip(':')} {' '.join(words[3:])}\n" for words in lines]
-        self.host.sh("".join(f"ip rule del {rule}" for rule in rules))
+        """No `ip rule` of weft's in either family: what remains is nftables alone."""
+        found = [(v, line.split()) for v in ("-4", "-6") for line in self.host.ip(v, "rule").splitlines()]
+        rules = [(v, f"pref {w[0].rstrip(':')} {' '.join(w[3:])}\n") for v, w in found if "iif" in w]
+        assert rules
+        self.host.sh("".join(f"ip {v} rule del {rule}" for v, rule in rules))
         try:
             yield
         finally:
-            self.host.sh("".join(f"ip rule add {rule}" for rule in rules))
+            self.host.sh("".join(f"ip {v} rule add {rule}" for v, rule in rules))
 
 
 def restored(family: str, chain: str) -> str:

@@ -140,6 +140,14 @@ def new_neighbour6(ground: Ground, patience: float) -> str:
     return ping("s2", GATEWAY)(ground, patience)
 
 
+def tracked_between_members(ground: Ground, patience: float) -> str:
+    """Whether the host keeps an entry of what a member says to another: it need not."""
+    ground.host.run(["conntrack", "-D", "-d", S1], check=False)
+    if not ground.ask_udp("s2", S1, 53, timeout=patience).ok:
+        return "nothing"
+    return "tracked" if "udp" in ground.host.run(["conntrack", "-L", "-d", S1]).stdout else "not tracked"
+
+
 def lan_ping(address: str) -> Probe:
     def ask(ground: Ground, patience: float) -> str:
         return "answer" if ground.lan.box.pings(address, timeout=patience) else "nothing"
@@ -205,6 +213,7 @@ PROBES: dict[str, Probe] = {
     "segments from the LAN": segments("ns1", "lan", f"http://{HOST}:9202/", 9202),
     "from a further bridge": web("w1", f"http://{BOX}/"),
     "round the gateway": round_the_gateway,
+    "tracked between members": tracked_between_members,
     "internal to LAN": web("n1", f"http://{BOX}/"),
     "internal, DNS": datagram("n1", "10.9.0.1", 53),
     "isolated, round by the gateway": web("i1", "http://10.10.0.3/"),
@@ -295,6 +304,7 @@ WATCHES: dict[Rule, tuple[Any, ...]] = {
     ),
     ("inet", "postrouting", "ip6 saddr @nat6 oifname != @bridges masquerade"): ("six: container to LAN",),
     ("inet", "guard", "iifname @shards notrack"): ("from a further bridge", 1),
+    ("inet", "guard", "iifname @gateways fib daddr . iif oif != 0 notrack"): ("tracked between members", 1),
     (
         *("inet", "leaving"),
         'iifname @shards oifname != @shards drop comment "a further bridge is no gateway"',

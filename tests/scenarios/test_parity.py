@@ -7,6 +7,7 @@ After every step the whole pictures of both are compared, and the dry run must h
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -78,10 +79,10 @@ def state_of(machine: Host, root: str = "") -> dict[str, str]:
 
 
 def at_rest(machine: Host) -> bool:
-    """No namespace is still dying: every port of weft's has its container."""
-    ports = [p for p in machine.path("/sys/class/net").iterdir() if p.name.startswith("wv")]
-    names = machine.path("/run/netns")
-    return len(ports) <= (len(list(names.iterdir())) if names.exists() else 0)
+    """No namespace is still dying: the other end of each of weft's ports is where a name leads."""
+    named = {n["nsid"] for n in json.loads(machine.ip("-j", "netns", "list-id") or "[]") if "name" in n}
+    links = json.loads(machine.ip("-j", "link"))
+    return {link["link_netnsid"] for link in links if link["ifname"].startswith("wv")} <= named
 
 
 def both(twins: Twins, command: Command, root: str = "") -> str:
@@ -151,6 +152,53 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
         "net rm -f blue",
         "net rm -f green",
     ),
+    "several networks, joined and left": (
+        "net create blue --subnet 10.1.0.0/24 --subnet fd00:1::/64",
+        "net create green --isolated --subnet 10.2.0.0/24",
+        "net create red --internal --ipv6",
+        "run --name a --network blue:ip=10.1.0.9,ip=fd00:1::9"
+        " --network green:gw-priority=5,ifname=wan,sysctl=net.ipv4.conf.IFNAME.arp_notify=1"
+        ",route=172.30.0.0/16 --add-host x:192.0.2.1 --add-host up:host-gateway"
+        " --sysctl net.ipv4.ip_unprivileged_port_start=80",
+        "run --name b --network blue -p 8080:80",
+        "net connect red b --alias bee --ip 10.81.0.77",
+        "net connect green b --gw-priority 9 --route 172.31.0.0/16@10.2.0.1 -p 8081:81",
+        "net disconnect green b",
+        "net disconnect blue b",
+        "net disconnect red b",
+        "net connect blue b",
+        "rm b a",
+        "net prune",
+    ),
+    "a network edited while it is used": (
+        "net create blue --ipv6",
+        "run --name a --network blue -p 8080:80",
+        "run --name b --network blue",
+        "net edit blue --mtu 1400 --label x=y",
+        "net edit blue --isolated=true --nat routed",
+        "run --name c --network blue",
+        "net edit blue --isolated=false --nat nat --mtu 1500 --label x=",
+        "net rm -f blue",
+    ),
+    "unusual subnets": (
+        "net create p31 --subnet 10.31.0.0/31",
+        "net create p127 --subnet fd00:127::/127",
+        "net create part --subnet 10.32.0.0/24 --ip-range 10.32.0.64/30 --aux-address nas=10.32.0.64"
+        " --subnet 10.33.0.0/24 --gateway 10.33.0.254",
+        "run --name a --network p31 --network p127 --network part",
+        "run --name b --network part --ip 10.33.0.7",
+        "rm a b",
+        "net prune",
+    ),
+    "no network, and another's": (
+        "net create blue",
+        "run --name a --network blue",
+        "run --name n --network none",
+        "run --name j --network container:a",
+        "rm j",
+        "rm n a",
+        "net rm blue",
+    ),
     "the same name again": (
         "net create blue",
         "run --name a --network blue",
@@ -195,6 +243,36 @@ def test_both_ways(twins: Twins, name: str) -> None:
         assert list(left["netns"]) == ["host"]
         assert list(left["netns"]["host"]["links"]) == ["lo"]
         assert (left["netns"]["host"]["nft"], left["processes"]) == ({}, [])
+
+
+def test_an_adopted_bridge(twins: Twins) -> None:
+    """It is used as it is, and stays with its address."""
+    for machine in twins:
+        machine.ip(*words("link add br9 address 02:00:00:00:00:09 type bridge"))
+        machine.sh("ip address add 10.9.0.1/24 dev br9\nip link set br9 up")
+    for step in (
+        "net create old --bridge br9 --subnet 10.9.0.0/24",
+        "run --name a --network old",
+        "net rm -f old",
+    ):
+        both(twins, words(step))
+    for machine in twins:
+        assert "10.9.0.1/24" in machine.ip("address", "show", "br9")
+
+
+def test_a_namespace_of_somebody_else(twins: Twins) -> None:
+    """Connected, it is in the network; disconnected, it is what it was."""
+    for machine in twins:
+        machine.sh("ip netns add x\nip -n x link set lo up")
+    both(twins, words("net create blue --ipv6"))
+    both(twins, words("net create red"))
+    before = [machine.ip("address", netns="x") for machine in twins]
+    both(twins, words("net connect blue netns:x --alias ex -p 8080:80"))
+    both(twins, words("net connect red netns:x --gw-priority 3"))
+    both(twins, words("net disconnect blue netns:x"))
+    both(twins, words("net disconnect red netns:x"))
+    assert [machine.ip("address", netns="x") for machine in twins] == before
+    both(twins, words("net prune"))
 
 
 def test_hostile_labels(twins: Twins) -> None:

@@ -126,6 +126,9 @@ def _sandbox(work: Work, target: Target) -> tuple[Sandbox, str]:
     )
     if mine is not None and mine.mode != "host":
         raise BadInput(f"{target} is the namespace of container {mine.name}", f"connect {mine.name} instead")
+    other = _connected_as(work, found.inode)
+    if other not in ("", name):
+        raise BadInput(f"{target} is the namespace of {other}", "call it by that in every network")
     if found.inode == work.machine.pin(""):
         raise BadInput(f"{target} is in the host's own network namespace", "it reaches every network already")
     hostname = "" if target.kind in ("pid", "path") else target.value.lower()
@@ -138,6 +141,19 @@ def _sandbox(work: Work, target: Target) -> tuple[Sandbox, str]:
             f"{name} was another namespace when it was connected", "`weft gc` forgets those that are gone"
         )
     return sandbox, found.netns
+
+
+def _connected_as(work: Work, inode: int) -> str:
+    """What a foreign namespace is called in the networks that it is in; "" when it is in none."""
+    from weft.engine.target import find
+
+    for sandbox, _ in work.store.foreign():
+        # Inode numbers are used again: what it was called then must lead there now.
+        if sandbox.inode == inode:
+            now = find(work, sandbox.target)
+            if now is not None and now.inode == inode:
+                return sandbox.name
+    return ""
 
 
 def _is_hostname(text: str) -> bool:
@@ -193,14 +209,20 @@ def _own_hosts(work: Work, sandbox: Sandbox) -> list[Op]:
     if _has_own_hosts(work, sandbox):
         return []
     path = work.own_hosts_file(sandbox.name)
-    return [OwnHosts(path, work.own_hosts_lines(sandbox)), _switch(work, sandbox, path)]
+    return [OwnHosts(path, work.own_hosts_lines(sandbox)), *_switches(work, sandbox, path)]
 
 
-def _switch(work: Work, sandbox: Sandbox, path: str) -> HostsSwitch:
-    state = work.store.container(sandbox.name)[1]
+def _switches(work: Work, sandbox: Sandbox, path: str) -> list[HostsSwitch]:
+    """For the container and all that share its network: one stack, one set of names."""
+    old = work.hosts_of(sandbox.name)
+    return [_switch(work, name, path, old) for name in (sandbox.name, *work.store.joiners(sandbox.name))]
+
+
+def _switch(work: Work, name: str, path: str, old: str) -> HostsSwitch:
+    state = work.store.container(name)[1]
     alive = state.pid is not None and work.machine.alive(state.pid, state.started)
     pid, started = (state.pid or 0, state.started or 0) if alive else (0, 0)
-    return HostsSwitch(sandbox.name, path, work.hosts_of(sandbox.name), pid, started)
+    return HostsSwitch(name, path, old, pid, started)
 
 
 def _gateways(before: container.Members, after: container.Members, where: str) -> list[Op]:
@@ -300,7 +322,7 @@ def _left_hosts(work: Work, sandbox: Sandbox, network: Network, last: bool) -> l
     path = work.own_hosts_file(sandbox.name)
     if _has_own_hosts(work, sandbox):
         return [HostsUncopy(path, work.hosts_file(network.name))]
-    return [OwnHosts(path, ()), _switch(work, sandbox, path)] if last else []
+    return [OwnHosts(path, ()), *_switches(work, sandbox, path)] if last else []
 
 
 def _where(work: Work, sandbox: Sandbox) -> str:

@@ -12,6 +12,7 @@ from weft.core.model.network import (
     REST,
     SHARDS,
     Endpoint,
+    Hop,
     Network,
     Sandbox,
 )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
+    from weft.core.model.oci import Spec
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
     from weft.engine.work import Work
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 Members = tuple[tuple[Network, Endpoint], ...]
+#: fe80::/10 without its other 118 bits (RFC 4291 section 2.5.6).
+_LINK_LOCAL = 0xFE80 >> 6
 
 
 class Attached(Record):
@@ -180,10 +184,25 @@ def decide_endpoint(
         aliases=join.aliases,
         priority=join.priority,
         sysctls=interface_sysctls(join, ifname),
-        routes=hops_of(join),
+        routes=_hops(network, join),
         shard=_shard(work, network, claims),
     )
     return endpoint, chosen
+
+
+def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
+    """The routes asked for, by gateways that are neighbours in this network."""
+    hops = hops_of(join)
+    for hop in hops:
+        if hop.to.version not in {p.subnet.version for p in network.pools}:
+            raise BadInput(f"route {hop.to}: network {network.name} has no IPv{hop.to.version} subnet")
+        near = hop.via is None or (hop.via.version == 6 and hop.via.value >> 118 == _LINK_LOCAL)
+        if hop.via is not None and not near and all(hop.via not in p.subnet for p in network.pools):
+            raise BadInput(
+                f"the gateway {hop.via} of route {hop.to} is not in network {network.name}",
+                "a gateway is an address of the network's subnets",
+            )
+    return hops
 
 
 def _shard(work: Work, network: Network, claims: Claims) -> int:
@@ -450,12 +469,18 @@ def _store(work: Work, found: Sequence[Attached]) -> None:
         store.set_next_address(network, place, address._replace(value=address.value + 1))
 
 
-def settle(work: Work, found: Attached, state: State) -> None:
-    """The container stands: strikes the journal entry out and stores its state.
+def settle(work: Work, found: Attached, state: State, spec: Spec | None = None) -> None:
+    """The container stands: strikes the journal entry out and stores its state, and what it is.
 
     Conflict when somebody has removed it meanwhile.
     """
-    if not work.settle(found.entry, lambda: work.store.set_state(found.sandbox.name, state)):
+
+    def keep() -> None:
+        work.store.set_state(found.sandbox.name, state)
+        if spec is not None:
+            work.store.set_spec(found.sandbox.name, spec)
+
+    if not work.settle(found.entry, keep):
         raise removed(found)
 
 
@@ -468,7 +493,7 @@ def create(work: Work, request: RunRequest) -> Attached:
     """A network-only container: no process, held by its mount; its state is running."""
     found = attach(work, request)
     if not work.dry:
-        settle(work, found, State("running"))
+        settle(work, found, State("running"), request.spec)
     return found
 
 

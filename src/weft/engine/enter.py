@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from weft.core.model.errors import Conflict
 from weft.core.model.launch import Launch
-from weft.core.ops.netns import ETC_NETNS
 from weft.core.record import Record
 from weft.engine.removal import reap
+from weft.engine.spec import asked, complete
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from weft.core.model.oci import Process
     from weft.engine.work import Work
 
 
@@ -31,20 +32,15 @@ class Entrance(Record):
         return f"nsenter --target={self.pid} {spaces} env -i {env} {join(self.launch.argv)}"
 
 
-def enter(work: Work, name: str, launch: Launch) -> Entrance:
-    """The way into a container; NotFound, Conflict when it has exited. The launch gets its view."""
+def enter(work: Work, name: str, process: Process) -> Entrance:
+    """The way into a container for a further command; NotFound, Conflict when it has exited."""
     with work.machine.lock():
         work.recover()
         reap(work)
         sandbox, state = work.store.container(name)
         hosts = work.hosts_of(sandbox.name)
+        spec = work.store.spec(sandbox.name) or asked(())
     if state.word == "exited":
         raise Conflict(f"container {sandbox.name} has exited", "start another with `weft run`")
-    view = launch._replace(
-        name=sandbox.name,
-        netns=sandbox.name,
-        hostname=sandbox.hostname,
-        hosts=hosts,
-        resolv=f"{ETC_NETNS}/{sandbox.name}/resolv.conf",
-    )
-    return Entrance(view, state.pid, state.started)
+    inside = complete(spec._replace(process=process), sandbox, hosts)
+    return Entrance(Launch(inside, sandbox.name), state.pid, state.started)

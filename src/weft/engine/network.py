@@ -303,9 +303,11 @@ def _remove(work: Work, network: Network, members: list[str]) -> None:
     removal.check_joiners(work, found)
     inside = removal.ends(work, found)
     detach = removal.detach_plan(work, found)
-    plan = Plan((*detach.ops, *_removal(work, network, last=len(work.store.networks()) == 1).ops))
+    others = {n.name for n in work.store.networks()} - work.shown - {network.name}
+    plan = Plan((*detach.ops, *_removal(work, network, last=not others).ops))
     if work.dry:
         work.show(plan)
+        work.shown.add(network.name)
         return
     subject = "\n".join([network.name, *members])
     work.unmake(NETWORK, subject, plan, lambda: proxy.forget(work, plan), populated=bool(inside))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from weft.core.model.address import Address
+    from weft.core.model.oci import Spec
     from weft.core.model.publish import Publish
 
 
@@ -34,11 +35,11 @@ class Join(Record):
 
 
 class RunRequest(Record):
-    """What a user asks of ``run`` for the network's part; texts are as typed.
+    """What a user asks of ``run``; texts are as typed.
 
     ``mode`` is "" for ``joins``, or ``host``, ``none``, ``container:NAME``. ``extra_hosts`` are (name,
-    address),
-    where the address ``host-gateway`` is the first network's gateway; ``sysctls`` (KEY, VALUE) with dots.
+    address), where the address ``host-gateway`` is the first network's gateway; ``sysctls`` (KEY, VALUE)
+    with dots. ``spec`` is all the rest, for what has a command (None: nothing but that is asked).
     """
 
     name: str
@@ -52,6 +53,7 @@ class RunRequest(Record):
     mode: str = ""
     extra_hosts: tuple[tuple[str, str], ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
+    spec: Spec | None = None
 
 
 #: The interface that gets no name.

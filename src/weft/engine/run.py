@@ -5,57 +5,35 @@ from __future__ import annotations
 from weft.core.model.errors import WeftError
 from weft.core.model.launch import Launch
 from weft.core.model.state import State
-from weft.core.ops.netns import ETC_NETNS
 from weft.engine import container
 from weft.engine.network import drop_default
+from weft.engine.spec import asked, complete
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from weft.core.boundary import Process
+    from weft.core.model.oci import Spec
     from weft.engine.container import Attached
     from weft.engine.request import RunRequest
     from weft.engine.work import Work
 
 
-def launch_of(
-    work: Work, found: Attached, env: tuple[tuple[str, str], ...], cwd: str, detach: bool
-) -> Launch:
-    """The command with the view it gets of names and network."""
-    name, host = found.sandbox.name, found.sandbox.mode == "host"
-    return Launch(
-        netns="" if host else name,
-        hostname=found.sandbox.hostname,
-        hosts="" if host else found.hosts,
-        resolv="" if host else f"{ETC_NETNS}/{name}/resolv.conf",
-        argv=found.sandbox.command,
-        env=env,
-        cwd=cwd,
-        log=work.log_file(name) if detach else "",
-        name=name,
-    )
-
-
-def run(
-    work: Work,
-    request: RunRequest,
-    env: tuple[tuple[str, str], ...],
-    cwd: str,
-    detach: bool,
-) -> tuple[Attached, Launch, Process | None]:
+def run(work: Work, request: RunRequest, detach: bool = False) -> tuple[Attached, Launch, Process | None]:
     """Attaches a container and starts its command; nothing is left when the command cannot start.
 
     In a dry run nothing is started. CommandNotFound, CommandNotExecutable, and what ``attach`` raises.
     """
-    probe = Launch(request.name, "", "", "", request.command, env, cwd)
-    work.machine.find_command(probe)
+    spec = request.spec or asked(request.command)
+    work.machine.find_command(Launch(spec, request.name))
     found = container.attach(work, request)
-    launch = launch_of(work, found, env, cwd, detach)
+    log = work.log_file(request.name) if detach else ""
+    launch = Launch(complete(spec, found.sandbox, found.hosts), request.name, log)
     if work.dry:
         return found, launch, None
-    return found, launch, _start(work, found, launch)
+    return found, launch, _start(work, found, launch, spec)
 
 
-def _start(work: Work, found: Attached, launch: Launch) -> Process:
+def _start(work: Work, found: Attached, launch: Launch, spec: Spec) -> Process:
     child: Process | None = None
     try:
         child = work.machine.start(launch)
@@ -71,7 +49,7 @@ def _start(work: Work, found: Attached, launch: Launch) -> Process:
         state = State(
             "running", child.pid, child.started, watcher=child.watcher, watcher_started=child.watcher_started
         )
-        container.settle(work, found, state)
+        container.settle(work, found, state, spec)
         child.settled()
     except (WeftError, OSError, KeyboardInterrupt):
         if child is not None:

@@ -27,10 +27,11 @@ class Work:
     """One command's work: the wishes, the machine, and how to tell the user.
 
     ``say`` takes remarks, ``step`` each operation as it is done (``--show commands``), and with
-    ``dry`` plans are handed to ``step`` and nothing is changed.
+    ``dry`` plans are handed to ``step`` and nothing is changed; ``shown`` are the networks whose removal
+    a dry run has shown: what it shows next is without them.
     """
 
-    __slots__ = ("dry", "machine", "say", "step", "store")
+    __slots__ = ("dry", "machine", "say", "shown", "step", "store")
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Work:
         self.say = say
         self.step = step
         self.dry = dry
+        self.shown: set[str] = set()
 
     def hosts_file(self, network: str) -> str:
         """A network's hosts file."""

@@ -45,13 +45,12 @@ def join_container(launch: Launch) -> None:
     mounts.slave()
     if launch.netns:
         mounts.own_sys()
-    for path, over in ((launch.hosts, "/etc/hosts"), (launch.resolv, "/etc/resolv.conf")):
-        if path:
-            mounts.bind_read_only(path, over)
-    if launch.hostname:
+    for mount in launch.spec.mounts:
+        mounts.bind_read_only(mount.source, mount.destination)
+    if launch.spec.hostname:
         from _socket import sethostname
 
-        sethostname(launch.hostname)
+        sethostname(launch.spec.hostname)
 
 
 def start(launch: Launch, handle: type[process.Child] = process.Child) -> process.Child:

@@ -13,7 +13,7 @@ from _struct import Struct
 from fcntl import ioctl
 from sys import byteorder
 
-from weft.core.model.errors import KernelError, Unsupported, WeftError
+from weft.core.model.errors import KernelError, NotPermitted, Unsupported, WeftError
 from weft.core.wire import buffer as wire
 from weft.linux.paths import encode
 
@@ -47,6 +47,12 @@ class Refusal(KernelError):
     def __init__(self, index: int, number: int, text: str) -> None:
         said = posix.strerror(number) + (f" ({text})" if text else "")
         super().__init__(said, number)
+        if number in (errno.EPERM, errno.EACCES):
+            # Of a question that is all there is to say: what was to be changed is told by linux/refusals.
+            self.status, self.hint = (
+                NotPermitted.status,
+                "the kernel refused a netlink request: run weft as root",
+            )
         self.index = index
         self.text = text
 

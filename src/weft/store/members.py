@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from weft.core.model.address import Cidr, from_packed, parse_address
-from weft.core.model.errors import Conflict, NotFound
+from weft.core.model.errors import Conflict, Damaged, NotFound
 from weft.core.model.names import check_ifname, check_mac, check_name
 from weft.core.model.network import Endpoint, Sandbox
 from weft.core.model.publish import Publish
 from weft.core.model.state import State
+from weft.core.plan.plan import dump_spec, load_spec
 from weft.store import texts
 from weft.store.lean import sqlite
 from weft.store.networks import Networks
@@ -16,6 +17,8 @@ from weft.store.schema import CONTAINER, ENDPOINT, hop, one_of, some, whole
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from weft.core.model.oci import Spec
 
 #: What a container's state may be.
 STATES = ("created", "running", "paused", "exited")
@@ -66,6 +69,20 @@ class Members(Networks):
             (*state._astuple(), name),
         )
 
+    def set_spec(self, name: str, spec: Spec) -> None:
+        """Stores what a container is."""
+        self._db.execute("INSERT OR REPLACE INTO spec VALUES (?,?)", (name, dump_spec(spec)))
+
+    def spec(self, name: str) -> Spec | None:
+        """What a container is; None when nothing but its networks was asked for. Damaged."""
+        row = self._one("SELECT text FROM spec WHERE container=?", name)
+        if row is None:
+            return None
+        try:
+            return load_spec(row[0])
+        except (ValueError, SyntaxError) as error:
+            raise Damaged(f"the database's row of container {name} is damaged: {error}") from None
+
     def drop_foreign(self, name: str) -> None:
         """Forgets a namespace of somebody else's that is in no network any more."""
         self._db.execute(
@@ -76,6 +93,7 @@ class Members(Networks):
 
     def remove_container(self, name: str) -> None:
         """Forgets a container; its endpoint goes first."""
+        self._db.execute("DELETE FROM spec WHERE container=?", (name,))
         self._db.execute("DELETE FROM container WHERE name=?", (name,))
 
     def container(self, name: str) -> tuple[Sandbox, State]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 #: Addresses are their bytes in network order, so that they sort as the numbers they are.
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -58,6 +58,7 @@ CREATE TABLE publish (
   PRIMARY KEY (proto, host_port, host)) WITHOUT ROWID;
 CREATE INDEX publish_container ON publish (container, network);
 CREATE INDEX publish_loopback ON publish (loopback) WHERE loopback = 1;
+CREATE TABLE spec (container TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE journal (
   id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, subject TEXT NOT NULL,
   plan TEXT NOT NULL, undo TEXT NOT NULL, forward INTEGER NOT NULL);

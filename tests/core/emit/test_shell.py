@@ -18,6 +18,7 @@ from harness import REPO, Host, diff, snapshot
 from weft.core.emit.shell import HEAD, lines, script
 from weft.core.firewall.tables import tables
 from weft.core.model.launch import Launch
+from weft.core.model.oci import Namespace, Process, Spec
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsAdd, HostsDel, HostsFile, HostsFileDel
 from weft.core.ops.link import BridgeAdd, LinkDel, LinkGroupDel
@@ -105,7 +106,9 @@ def test_how_weft_calls_itself(program: str, root: str, name: str) -> None:
 @few
 @given(st.lists(PRINTABLE, min_size=1, max_size=4), PRINTABLE, PRINTABLE)
 def test_a_command_keeps_its_words(argv: list[str], value: str, cwd: str) -> None:
-    launch = Launch("c", "h", "/h", "/r", tuple(argv), (("A", value), ("-x", value)), f"/{cwd}", f"/{cwd}/l")
+    process = Process(tuple(argv), (("A", value), ("-x", value)), f"/{cwd}")
+    spec = Spec(process, namespaces=(Namespace("net", "/run/netns/c"), Namespace("mnt")), hostname="h")
+    launch = Launch(spec, "c", f"/{cwd}/l")
     sh(launch.shell(), "-n")
     inner = sh(LAST_WORD + launch._replace(log="").shell()).stdout
     sh(inner, "-n")

@@ -9,14 +9,15 @@ import json
 import os
 import re
 import shlex
-import sqlite3
 from collections.abc import Iterator, Sequence
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
 from frontends.cli.cases import FLAGS, FOREIGN, GROUPS, LISTENERS, NAMES, SCENE, Case
 from harness import REPO, Host, differences, settle, snapshot
+from harness.host import PYTHON
 from weft.frontends.cli import spec
 from weft.frontends.cli.main import main
 
@@ -53,12 +54,18 @@ def scene() -> Iterator[Host]:
         yield machine
 
 
-def records(host: Host) -> dict[str, list[object]]:
-    """What weft has on record, and the logs that it keeps."""
-    state = host.path("/var/lib/weft")
-    with sqlite3.connect(f"file:{state}/weft.db", uri=True) as database:
-        found = {table: database.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
-    return found | {"logs": sorted(os.listdir(state / "logs"))}
+def records(host: Host) -> dict[str, Any]:
+    """What weft has on record, and the logs that it keeps.
+
+    Read inside: SQLite resolves symlinks itself, and takes a path by /proc/PID/root for the outer machine's.
+    """
+    read = (
+        "import json, sqlite3; d = sqlite3.connect('file:/var/lib/weft/weft.db?mode=ro', uri=True);"
+        f"found = {{t: d.execute('SELECT * FROM ' + t).fetchall() for t in {TABLES}}};"
+        "print(json.dumps(found, default=repr))"
+    )
+    found: dict[str, Any] = json.loads(host.run([*PYTHON, "-c", read]).stdout)
+    return found | {"logs": sorted(os.listdir(host.path("/var/lib/weft/logs")))}
 
 
 def check_text(done: CompletedProcess[str], status: int, says: str) -> None:

@@ -216,6 +216,13 @@ def no_reverse_path() -> Statement:
     return Statement("fib saddr . iif oif 0", (fib, _same(bytes(4))))
 
 
+def to_same_link() -> Statement:
+    """``fib daddr . iif oif exists``: the packet leaves as it came, and is not for this host."""
+    flags = ex.NFTA_FIB_F_DADDR | ex.NFTA_FIB_F_IIF
+    fib = ex.Fib(1, ex.NFT_FIB_RESULT_OIF, flags)
+    return Statement("fib daddr . iif oif != 0", (fib, _differs(bytes(4))))
+
+
 def to_local() -> Statement:
     """``fib daddr type local``: the packet is for an address of this host, whichever it is."""
     fib = ex.Fib(1, ex.NFT_FIB_RESULT_ADDRTYPE, ex.NFTA_FIB_F_DADDR)

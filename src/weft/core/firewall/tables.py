@@ -218,6 +218,9 @@ def _guard() -> ChainSpec:
         # The same packet comes by the first bridge again, where it is tracked and translated.
         rule(lang.device("iif", "shards"), lang.notrack()),
         rule(lang.device("iif", "gateways"), lang.no_reverse_path(), lang.drop(), comment=_OTHER_SOURCE),
+        # What a bridge would pass on by itself is not worth an entry (bridge-nf-call-iptables): what is
+        # translated between members shows the gateway's address, so its answers are for this host.
+        rule(lang.device("iif", "gateways"), lang.to_same_link(), lang.notrack()),
     )
     return ChainSpec("guard", rules, "filter", "prerouting", -300)
 

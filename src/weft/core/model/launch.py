@@ -1,7 +1,8 @@
-"""A command to start in a container's namespaces."""
+"""A container's command, ready to be started."""
 
 from __future__ import annotations
 
+from weft.core.model.oci import Spec
 from weft.core.record import Record
 
 #: A /sys of this network namespace, with the cgroups that the old one carried: commands for a shell.
@@ -14,32 +15,47 @@ OWN_SYS = (
 
 
 class Launch(Record):
-    """What to run and what it sees: a named network namespace, name files, a host name; "" is the host's.
+    """What to start, complete: no other container is named in it any more.
 
     ``name`` is the container's. ``log`` is the file that takes stdout and stderr of a detached command
     ("": the caller's own).
     """
 
-    netns: str
-    hostname: str
-    hosts: str
-    resolv: str
-    argv: tuple[str, ...]
-    env: tuple[tuple[str, str], ...]
-    cwd: str
-    log: str = ""
+    spec: Spec
     name: str = ""
+    log: str = ""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command."""
+        return self.spec.process.args
+
+    @property
+    def env(self) -> tuple[tuple[str, str], ...]:
+        """Its environment, all of it."""
+        return self.spec.process.env
+
+    @property
+    def cwd(self) -> str:
+        """Its working directory, inside."""
+        return self.spec.process.cwd
+
+    @property
+    def netns(self) -> str:
+        """The name of the network namespace it joins; "": the host's."""
+        net = self.spec.namespace("net")
+        return net.path.rpartition("/")[2] if net else ""
 
     def shell(self) -> str:
         """The command line it equals."""
         from shlex import join, quote
 
-        files = [(self.hosts, "/etc/hosts"), (self.resolv, "/etc/resolv.conf")]
+        spec = self.spec
         steps = [
             "set -e",
             *(OWN_SYS if self.netns else ()),
-            *[f"[ ! -e {to} ] || mount --bind -o ro {quote(path)} {to}" for path, to in files if path],
-            *([f"hostname {quote(self.hostname)}"] if self.hostname else []),
+            *[f"[ ! -e {m.destination} ] || {_bind(m.source, m.destination)}" for m in spec.mounts],
+            *([f"hostname {quote(spec.hostname)}"] if spec.hostname else []),
             f"cd {quote(self.cwd)}",
             f"exec env -i -- {join([f'{k}={v}' for k, v in self.env])} {join(self.argv)}",
         ]
@@ -49,3 +65,9 @@ class Launch(Record):
         inside = f"nsenter --net=/run/netns/{self.netns} " if self.netns else ""
         enter = f"{inside}unshare --mount --propagation slave --uts --ipc"
         return f"{head}{enter} sh -c {inner}{tail}"
+
+
+def _bind(source: str, destination: str) -> str:
+    from shlex import quote
+
+    return f"mount --bind -o ro {quote(source)} {quote(destination)}"

@@ -61,7 +61,7 @@ class Capabilities(Record):
 
 
 class Namespace(Record):
-    """``linux.namespaces[]``: ``path`` "" is a new one. Types that are not listed are the host's."""
+    """``linux.namespaces[]``: ``path`` "" is a new one. A type that is not listed is the host's."""
 
     type: str
     path: str = ""

@@ -150,10 +150,11 @@ class HostsUncopy(Op):
         return f"forget the names of {self.source} in {self.path}"
 
     def shell(self) -> tuple[str, ...]:
+        head = len(HOSTS_HEAD.splitlines())
         script = (
-            f"NR <= {len(HOSTS_HEAD.splitlines())} && NR == FNR {{ next }} "
-            "NR == FNR { gone[$1] = 1; next } "
-            "!($1 in gone) || FNR <= 2"
+            f"NR == FNR {{ if (FNR > {head} && !/^(#|$)/) gone[$1] = 1; next }} "
+            '$1 in gone { $0 = "#" substr($0, 2) } { held = held $0 "\\n" } '
+            '!/^(#|$)/ { printf "%s", held; held = "" }'
         )
         source, path = quote(self.source), quote(self.path)
         return (f"rest=$(awk {quote(script)} {source} {path}) && printf '%s\\n' \"$rest\" > {path}",)

@@ -8,6 +8,7 @@ from weft.core.model.errors import BadInput
 from weft.core.model.publish import parse_publish
 from weft.engine import container
 from weft.engine.request import Join, RunRequest, check
+from weft.engine.spec import asked
 from weft.frontends.cli.main import out, show, work_for
 
 TYPE_CHECKING = False
@@ -120,6 +121,7 @@ def request(args: Args) -> RunRequest:
         mode=mode,
         extra_hosts=_extra_hosts(args),
         sysctls=pairs(args.many("sysctl"), "--sysctl"),
+        spec=asked(tuple(args.tail), environment(args), directory(args)) if args.tail else None,
     )
 
 
@@ -164,7 +166,7 @@ def run(args: Args) -> int:
     from weft.engine import run as engine
 
     detach = args.on("detach")
-    found, launch, child = engine.run(work, wish, environment(args), directory(args), detach)
+    found, launch, child = engine.run(work, wish, detach)
     show(work, launch.shell)
     if child is None:
         return 0
@@ -208,13 +210,11 @@ def execute(args: Args) -> int:
     """``weft exec``: joins the container's namespaces and becomes the command. No fork."""
     if not args.tail:
         raise BadInput("`weft exec` needs a command", "usage: weft exec C [--] CMD...")
-    from weft.core.model.launch import Launch
     from weft.engine.enter import enter
 
-    env, cwd = environment(args), directory(args)
+    spec = asked(tuple(args.tail), environment(args), directory(args))
     work = work_for(args)
-    launch = Launch("", "", "", "", tuple(args.tail), env, cwd)
-    place = enter(work, args.words[0], launch)
+    place = enter(work, args.words[0], spec.process)
     show(work, place.shell)
     if work.dry:
         return 0

@@ -57,6 +57,9 @@ def _long(flags: tuple[Flag, ...]) -> list[str]:
 #: The commands of which the arguments are names under /run/netns.
 _NAMED = "|".join([f'"ns {verb}"' for verb in "rm exec enter pids same forget".split()]) + "|wire"
 
+#: Those of which the first is a network's and the second a container's.
+_MEMBERS = "|".join([f'"net {verb}"' for verb in "connect disconnect publish unpublish".split()])
+
 
 def _groups() -> dict[str, list[str]]:
     """The commands of two words: the first, with all that may follow."""
@@ -89,7 +92,9 @@ def _bash() -> str:
 {cases}  esac
   else case "$cmd" in
     exec|inspect|logs|port|rm) words=$(weft ps -a -q 2>/dev/null);;
-    "net inspect"|"net rm") words=$(weft net ls -q 2>/dev/null);;
+    "net inspect"|"net rm"|"net edit") words=$(weft net ls -q 2>/dev/null);;
+    {_MEMBERS}) if [ "$COMP_CWORD" = 3 ]; then words=$(weft net ls -q 2>/dev/null)
+      else words=$(weft ps -a -q 2>/dev/null); fi;;
     {_NAMED}) words=$(ls /run/netns 2>/dev/null);;
     "switch "*) words=$(weft switch ls -q 2>/dev/null);;
     completion) words="bash zsh fish";;
@@ -110,8 +115,12 @@ _FISH = (
         "(weft ps -a -q 2>/dev/null)",
     ),
     (
-        "__fish_seen_subcommand_from net; and __fish_seen_subcommand_from inspect rm",
+        "__fish_seen_subcommand_from net; and __fish_seen_subcommand_from inspect rm edit",
         "(weft net ls -q 2>/dev/null)",
+    ),
+    (
+        "__fish_seen_subcommand_from connect disconnect publish unpublish",
+        "(weft net ls -q 2>/dev/null; weft ps -a -q 2>/dev/null)",
     ),
     ("__fish_seen_subcommand_from completion", "bash zsh fish"),
     ("__fish_use_subcommand", "net ns switch link"),
