@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
 from weft.core.firewall.elements import endpoint_elements
-from weft.core.model.errors import Conflict
+from weft.core.model.errors import BadInput, Conflict
 from weft.core.model.network import Endpoint, Network, Sandbox
 from weft.core.model.state import State
 from weft.core.ops.base import Op
@@ -36,6 +36,7 @@ def remove(work: Work, names: Sequence[str], force: bool = False) -> list[str]:
 def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
     """The same with the lock held."""
     found = [work.store.container(name)[0] for name in dict.fromkeys(names)]
+    check_own(found)
     check_joiners(work, found)
     inside = work.inside([s.name for s in found])
     if inside and not force:
@@ -57,6 +58,16 @@ def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
     # Nobody is killed before that is on record: a crash in between would leave a third state.
     work.unmake(CONTAINER, "\n".join([s.name for s in gone]), plan, wish, populated=bool(inside))
     return [s.name for s in found]
+
+
+def check_own(found: Sequence[Sandbox]) -> None:
+    """BadInput for a container of another engine: its end is that one's to bring about."""
+    for sandbox in found:
+        if sandbox.target:
+            raise BadInput(
+                f"{sandbox.name} is not weft's to remove",
+                f"`weft net disconnect NET {sandbox.name}` takes it out of a network",
+            )
 
 
 def check_joiners(work: Work, found: Sequence[Sandbox]) -> None:

@@ -147,8 +147,8 @@ _NETWORK_KEYS = (
     " publish subnets"
 )
 _CONTAINER_KEYS = (
-    "auto_remove command created dns exit_code extra_hosts hostname id limits name namespaces network_mode"
-    " networks pid pids publish state"
+    "auto_remove command created dns engine exit_code extra_hosts hostname id limits name namespaces"
+    " network_mode networks pid pids publish state"
 )
 _NETWORKS = (
     ("ID", "short"),
@@ -186,7 +186,8 @@ def inspect(args: Args) -> int:
 
 def ps(args: Args) -> int:
     """``weft ps``."""
-    rows = engine.containers(looking(args))
+    # Names alone are for `weft rm`, which others' containers are not.
+    rows = engine.containers(looking(args), others=args.on("all") and not args.on("quiet"))
     if not args.on("all"):
         rows = [row for row in rows if row["state"] != "exited"]
     return listing(rows, args, _CONTAINER_KEYS, _CONTAINERS)
