@@ -349,7 +349,8 @@ def _seccomp(spec: Spec) -> tuple[bytes, Callable[[bytes], None]]:
     """The filter, and who installs it."""
     if spec.filter == "unconfined":
         return b"", lambda filter: None
-    seccomp = __import__("weft.linux.seccomp", fromlist=("prepare",))
+    from weft.linux import seccomp
+
     return seccomp.prepare(spec), seccomp.install
 
 

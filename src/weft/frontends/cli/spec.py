@@ -486,6 +486,13 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "weft watch --format json",
     ),
     "gc": ("", (), "repair:gc", "remove what nothing wants any more", "weft gc --dry-run"),
+    "oci-hook": (
+        "",
+        (),
+        "oci:hook",
+        "what an OCI runtime runs as createRuntime and poststop hook: networks by annotations (docs/oci.md)",
+        "weft oci-hook",
+    ),
     "completion": (
         "SHELL",
         (),
@@ -507,7 +514,7 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
 }
 
 NOT_YET = (
-    *"pause unpause top stats spec oci-hook".split(),
+    *"pause unpause top stats spec".split(),
     *"why doctor serve dns up down diff config status".split(),
     "kernel birth",
     *"shape partition heal capture".split(),
