@@ -17,6 +17,11 @@ _RUN_NETNS = "/run/netns"
 #: The mode of its IPC namespace, which says who may share it.
 IPC = "weft.ipc"
 _SHARE = "container:"
+#: As Docker has them: ping needs no CAP_NET_RAW, and port 80 no root. Both are the container's network's.
+OPEN = (
+    ("net.ipv4.ping_group_range", "0 2147483647"),
+    ("net.ipv4.ip_unprivileged_port_start", "0"),
+)
 
 
 def asked(command: tuple[str, ...], env: tuple[tuple[str, str], ...] = (), cwd: str = "/") -> Spec:
@@ -82,9 +87,13 @@ def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
         files = [(to, to) for _, to in files[:2] if spec.root]
     # What the host has no file for, its programs do not ask for; a root gets what it lacks.
     options = ("bind", "ro") if spec.root else ("bind", "ro", "optional")
+    given = {key.replace("/", ".") for key, _ in sandbox.sysctls}
+    # In a user namespace of its own it has no rights over its network's: they are written from outside.
+    owned = not host and not sandbox.mode.startswith("container:") and "user" not in spec.fresh()
     named = any(n.type == "uts" for n in kept)
     return spec._replace(
         hostname=(spec.hostname or sandbox.hostname) if named else "",
         namespaces=(*net, *kept),
+        sysctl=(*spec.sysctl, *[(k, v) for k, v in OPEN if owned and k not in given]),
         mounts=(*spec.mounts, *[Mount(to, source, "bind", options) for source, to in files if source]),
     )

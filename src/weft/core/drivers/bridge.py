@@ -198,22 +198,10 @@ def sandbox_wants(
     return (*files, NetnsAdd(name))
 
 
-#: As Docker has them: ping needs no CAP_NET_RAW, and port 80 no root. Both are the container's own.
-_OPEN = (
-    ("net/ipv4/ping_group_range", "0 2147483647"),
-    ("net/ipv4/ip_unprivileged_port_start", "0"),
-)
-
-
 def sandbox_starts(sandbox: Sandbox) -> tuple[Op, ...]:
     """What is done inside once its interfaces are there: lo, and the container's own sysctls."""
     name = sandbox.name
-    given = dict(sandbox.sysctls)
-    return (
-        LinkUp("lo", name),
-        *[Sysctl(key, value, netns=name) for key, value in _OPEN if key not in given],
-        *[Sysctl(key, value, netns=name) for key, value in sandbox.sysctls],
-    )
+    return (LinkUp("lo", name), *[Sysctl(key, value, netns=name) for key, value in sandbox.sysctls])
 
 
 def endpoint_wants(
