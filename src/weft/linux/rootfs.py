@@ -200,7 +200,15 @@ def _host_views(spec: Spec, root: int) -> None:
     given = [m.destination.rstrip("/") for m in spec.mounts]
     if spec.namespace("pid") and "/proc" not in given:
         _attach(mountapi.fs("proc", (), _SAFE), mountapi.resolve(root, "proc"))
-    if spec.namespace("net") and "/sys" not in given:
+    net = spec.namespace("net")
+    if net is None or "/sys" in given:
+        return
+    if net.path and "user" in spec.fresh():
+        # Only who owns a network namespace mounts a /sys of it: the host's stays, to be read only.
+        sys = mountapi.resolve(root, "sys")
+        mountapi.set_attributes(sys, RDONLY, recursive=True)
+        os.close(sys)
+    else:
         # Whoever has files to be read only is not to write cgroups either: root is their owner.
         mounts.own_sys(bool(spec.readonly_paths))
 
