@@ -92,8 +92,6 @@ class _Box:
         if self._stdio:
             for fd, wanted in enumerate(_above(self._stdio)):
                 os.dup2(wanted, fd)
-        elif self._launch.log:
-            process.redirect(self._launch.log)
         if self.spec.cgroups_path:
             __import__("weft.linux.cgroup", fromlist=("join",)).join(self.spec.cgroups_path)
         privileges.adjust_oom(self.spec.process.oom_score_adj)
@@ -133,7 +131,7 @@ class _Box:
             from weft.linux import pty
 
             pty.control(self._slave)
-        elif self._launch.log or self._stdio:
+        elif self._stdio:
             _lead()
         later = not _go_to(spec.cwd)
         if "user" not in self.spec.fresh():
@@ -351,7 +349,8 @@ def _seccomp(spec: Spec) -> tuple[bytes, Callable[[bytes], None]]:
     """The filter, and who installs it."""
     if spec.filter == "unconfined":
         return b"", lambda filter: None
-    seccomp = __import__("weft.linux.seccomp", fromlist=("prepare",))
+    from weft.linux import seccomp
+
     return seccomp.prepare(spec), seccomp.install
 
 

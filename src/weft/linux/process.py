@@ -242,15 +242,6 @@ def reset_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def redirect(log: str) -> None:
-    """stdin from nowhere, stdout and stderr to a log."""
-    null = os.open("/dev/null", os.O_RDONLY)
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    os.dup2(null, 0)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-
-
 #: What a foreground weft passes on to its command.
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
