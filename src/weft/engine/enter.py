@@ -26,11 +26,9 @@ class Entrance(Record):
         """The command line it equals."""
         if self.pid is None:
             return self.launch.shell()
-        from shlex import join
+        from weft.core.model.script import further
 
-        env = join([f"{k}={v}" for k, v in self.launch.env])
-        spaces = "--net --mount --uts --ipc"
-        return f"nsenter --target={self.pid} {spaces} env -i {env} {join(self.launch.argv)}"
+        return further(self.pid, self.launch.spec)
 
 
 class Further(Record):

@@ -112,7 +112,7 @@ def test_a_command_keeps_its_words(argv: list[str], value: str, cwd: str) -> Non
     sh(launch.shell(), "-n")
     inner = sh(LAST_WORD + launch._replace(log="").shell()).stdout
     sh(inner, "-n")
-    start = inner.index("; exec env ") + len("; exec ")
+    start = inner.index("\nexec env ") + len("\nexec ")
     words = sh(f"set -- {inner[start:]}\nprintf '%s\\0' \"$@\"").stdout.split("\0")[:-1]
     assert words == ["env", "-i", "--", f"A={value}", f"-x={value}", *argv]
 

@@ -51,26 +51,6 @@ class Launch(Record):
 
     def shell(self) -> str:
         """The command line it equals."""
-        from shlex import join, quote
+        from weft.core.model.script import start
 
-        spec = self.spec
-        steps = [
-            "set -e",
-            *(OWN_SYS if self.netns else ()),
-            *[f"[ ! -e {m.destination} ] || {_bind(m.source, m.destination)}" for m in spec.mounts],
-            *([f"hostname {quote(spec.hostname)}"] if spec.hostname else []),
-            f"cd {quote(self.cwd)}",
-            f"exec env -i -- {join([f'{k}={v}' for k, v in self.env])} {join(self.argv)}",
-        ]
-        inner = quote("; ".join(steps))
-        head = f"mkdir -p -m 0700 {quote(self.log.rpartition('/')[0])}\n" if self.log else ""
-        tail = f" >>{quote(self.log)} 2>&1 </dev/null &" if self.log else ""
-        inside = f"nsenter --net=/run/netns/{self.netns} " if self.netns else ""
-        enter = f"{inside}unshare --mount --propagation slave --uts --ipc"
-        return f"{head}{enter} sh -c {inner}{tail}"
-
-
-def _bind(source: str, destination: str) -> str:
-    from shlex import quote
-
-    return f"mount --bind -o ro {quote(source)} {quote(destination)}"
+        return start(self)
