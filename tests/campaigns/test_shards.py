@@ -15,8 +15,13 @@ import pytest
 
 from harness import Host, Lan, differences, settle, snapshot
 from harness.host import PYTHON, REPO
+from scenarios import packets
+from scenarios.ground import FRAMES
 
 PORT = 8080
+#: Who is published where, by TCP and UDP: on the first bridge, on the second, on the third.
+PUBLISHED = {"w0": 8000, "w3": 8003, "w4": PORT}
+GATEWAYS = ("10.13.0.1", "::ffff:10.13.0.1", "fd13::1")
 
 #: Makes the network with bridges of argv[2] containers (0: the real limit), argv[3] in all, argv[4] at once.
 MAKE = """
@@ -69,9 +74,11 @@ def wide(request: pytest.FixtureRequest) -> Iterator[Wide]:
     """Three bridges: w0 and w1 on the first, w2 and w3 on the second, w4 on the third."""
     with Host(bridge_nf=request.param) as host, Lan(host) as lan:
         make(host, 2, 5, 3)
-        host.weft("net", "publish", "wide", "w4", f"0.0.0.0:{PORT}:80", f"[::]:{PORT}:80")
-        for name in ("w0", "w3", "w4"):
+        for name, port in PUBLISHED.items():
+            ports = [f"{a}:{port}:{p}" for a in ("0.0.0.0", "[::]") for p in ("80", "53/udp")]
+            host.weft("net", "publish", "wide", name, *ports)
             host.serve(80, name, netns=name)
+            host.serve(53, name, netns=name, kind="udp")
         yield Wide(host, lan, 5, request.param)
 
 
@@ -94,24 +101,75 @@ def test_the_way_out(wide: Wide) -> None:
             assert wide.host.pings(address, netns=name), (name, address)
 
 
-@pytest.mark.parametrize("who", ["host", "lan", "w0", "w2", "w4"])
-def test_a_published_port(wide: Wide, who: str) -> None:
-    """From outside, by the first bridge, by another one, and by the container itself."""
+@pytest.mark.parametrize(
+    ("who", "server"),
+    [
+        *(("host", "w4"), ("lan", "w4"), ("w0", "w4"), ("w2", "w0")),
+        *(("w2", "w3"), ("w2", "w4"), ("w3", "w3"), ("w4", "w3"), ("w4", "w4")),
+    ],
+)
+def test_a_published_port(wide: Wide, who: str, server: str) -> None:
+    """From outside, from the same bridge, from others on either side, and from the container itself."""
     machine = wide.lan.box if who == "lan" else wide.host
     netns = who if who.startswith("w") else None
-    if wide.bridge_nf and who in ("w2", "w4"):
-        # The frame is bridged with its new address, and the first bridge sends none back where it came from.
-        pytest.xfail("bridge-nf: a published port of a container on a further bridge, dialled from one")
-    for address in (Lan.HOST, f"[{Lan.HOST6}]"):
-        page = machine.fetch(f"http://{address}:{PORT}/", netns=netns)
-        assert (page.ok, page.body) == (True, "w4"), (who, address, page)
-        if who == "lan":
-            assert page.client in (Lan.BOX, Lan.BOX6, f"::ffff:{Lan.BOX}")
+    for address in (Lan.HOST, Lan.HOST6):
+        host = f"[{address}]" if ":" in address else address
+        page = machine.fetch(f"http://{host}:{PUBLISHED[server]}/", netns=netns)
+        answer = machine.ask_udp(address, PUBLISHED[server], netns=netns)
+        for found in (page, answer):
+            assert (found.ok, found.body) == (True, server), (who, address, found)
+            if who == "lan":
+                assert found.client in (Lan.BOX, Lan.BOX6, f"::ffff:{Lan.BOX}")
+            elif netns:
+                assert found.client in GATEWAYS
 
 
 def test_the_answer_of_another_bridge_is_the_container_s_own(wide: Wide) -> None:
     page = wide.host.fetch(f"http://{wide.addresses('w3')[0]}/", netns="w0")
     assert (page.body, page.client) == ("w3", wide.addresses("w0")[0])
+
+
+@pytest.mark.parametrize("who", ["w2", "w4"])
+def test_frames_of_a_further_bridge_do_not_come_back(wide: Wide, who: str) -> None:
+    """What all get comes once to each; to its sender by its own port alone, and its bridge gets it no more,
+    hence knows where the sender is."""
+    host, (address, _) = wide.host, wide.addresses(who)
+    (net,) = host.weft_json("inspect", who)[0]["networks"].values()
+    sent = {
+        label: packets.ether(net["mac"], packets.IPV4, packets.udp4(address, target, label), to=to)
+        for label, target, to in (
+            ("broadcast", "255.255.255.255", packets.BROADCAST),
+            ("multicast", "224.0.0.1", "01:00:5e:00:00:01"),
+            ("unknown", "10.13.0.99", "02:00:00:00:00:99"),
+        )
+    }
+    links = json.loads(host.ip("-j", "link", "show"))
+    (master,) = [link["master"] for link in links if link["ifname"] == net["host_ifname"]]
+    (cable,) = [k["ifname"] for k in links if k.get("master") == master and k["ifname"].startswith("wk")]
+    once = {name: list(sent) for name in ("w0", "w1", "w2", "w3", "w4")}
+    assert _received(wide, who, list(sent.values()), [*once, cable]) == {**once, cable: []}
+    table = json.loads(host.run(["bridge", "-j", "fdb", "show", "br", master]).stdout)
+    assert [e["ifname"] for e in table if e["mac"] == net["mac"]] == [net["host_ifname"]]
+
+
+def _received(wide: Wide, who: str, frames: list[bytes], places: list[str]) -> dict[str, list[str]]:
+    """The labels of what comes in at members and at a link of the host. A broadcast of w0 ends it."""
+    host = wide.host
+    catchers = {}
+    for place in places:
+        member = place[1:].isdigit()
+        argv = [*PYTHON, FRAMES, "receive", "eth0" if member else place]
+        catchers[place] = host.popen(argv, netns=place if member else None)
+    for catcher in catchers.values():
+        assert catcher.stdout
+        assert catcher.stdout.readline() == "ready\n"
+    (net,) = host.weft_json("inspect", "w0")[0]["networks"].values()
+    last = packets.udp4(wide.addresses("w0")[0], "255.255.255.255", "end")
+    for sender, sent in ((who, frames), ("w0", [packets.ether(net["mac"], packets.IPV4, last)])):
+        host.run([*PYTHON, FRAMES, "send", "eth0", *[f.hex() for f in sent]], netns=sender)
+    found = {place: catcher.communicate(timeout=20)[0].split() for place, catcher in catchers.items()}
+    assert {labels.pop() for labels in found.values()} == {"end"}
+    return found
 
 
 @pytest.mark.parametrize(("liar", "other"), [("w4", "w0"), ("w2", "w4"), ("w0", "w2"), ("w3", "w2")])
@@ -152,8 +210,24 @@ def test_a_further_bridge_that_a_foreign_hand_deleted_comes_back(wide: Wide) -> 
     wide.host.weft("repair")
     assert sorted(bridges(wide.host).values()) == before
     assert settle(wide.host, lambda: wide.host.pings(wide.addresses("w4")[0], netns="w0"))
-    assert wide.host.fetch(f"http://{Lan.HOST}:{PORT}/", netns="w0").body == "w4"
+    for name in ("w0", "w2", "w4"):
+        assert wide.host.fetch(f"http://{Lan.HOST}:{PORT}/", netns=name).body == "w4"
     assert wide.host.weft("repair").stdout == ""
+
+
+def test_a_joint_that_lost_its_flag_gets_it_again(wide: Wide) -> None:
+    host = wide.host
+    bridge = host.weft_json("net", "inspect", "wide")[0]["bridge"]
+    ports = json.loads(host.ip("-j", "link", "show", "master", bridge))
+    (joint,) = [port["ifname"] for port in ports if port["ifname"].startswith("wj")]
+    for harm in ("type bridge_slave hairpin off", "nomaster"):
+        host.ip("link", "set", joint, *harm.split())
+        said = host.weft("repair").stdout
+        assert said.splitlines() == [f"plug {joint} into {bridge} again"]
+        (link,) = json.loads(host.ip("-d", "-j", "link", "show", "master", bridge, "dev", joint))
+        assert link["linkinfo"]["info_slave_data"]["hairpin"] is True
+        assert settle(host, lambda: host.fetch(f"http://{Lan.HOST}:{PORT}/", netns="w2").ok)
+        assert host.weft("repair").stdout == ""
 
 
 def test_isolated_members_stay_apart_across_bridges(host: Host) -> None:
@@ -221,7 +295,7 @@ def test_two_thousand_five_hundred(host: Host) -> None:
         host.weft("net", "publish", "wide", wide.last, f"0.0.0.0:{PORT}:80")
         host.serve(80, wide.last, netns=wide.last)
         assert lan.fetch(f"http://{Lan.HOST}:{PORT}/").body == wide.last
-        for name in samples[:3]:
+        for name in samples:
             assert host.fetch(f"http://{Lan.HOST}:{PORT}/", netns=name).body == wide.last
         test_the_guards_hold_between_bridges(wide, "w2499", "w0")
         host.weft("net", "rm", "-f", "wide", timeout=300)

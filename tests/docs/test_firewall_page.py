@@ -27,6 +27,10 @@ COMMANDS = (
 CHAINS = {
     "six": "What an IPv6 packet with an honest source may be. Router advertisements, redirects and multicast"
     " listener reports are not on the list, and of extension headers only the fragment's is.",
+    "joint": "Where a network has further bridges. With bridge-nf-call-iptables a published port leads a frame from a"
+    " further bridge to another container there: it leaves the first bridge by the port that it came in by. No other"
+    " frame may; and such a one has a MAC of its own as its source, since further bridges would look for the sender on"
+    " the wrong side.",
     "publish": "Published ports: the host's address and port lead to a container's. Whoever connects keeps his address.",
     "loopback": "TCP to a published port on 127.x goes to the loopback proxy, since such packets cannot be routed.",
     "prerouting": "Who comes from outside and means this host may mean a published port.",
@@ -50,6 +54,7 @@ SETS = {
     "lease4": "(port, MAC, address) of every container",
     "lease6": "the same, with its link-local address",
     "target6": "the same once more: what a neighbour advertisement may be about",
+    "joints": "where further bridges are joined to the first: frames may leave as they came",
     "bridges": "all bridges of all networks",
     "gateways": "those with a gateway's address: the first of each network",
     "shards": "the further bridges of networks with more than 480 containers",

@@ -112,11 +112,12 @@ class Ground:
     # -- raw frames
 
     @contextmanager
-    def catching(self, where: str, ifname: str = "eth0") -> Iterator[Process]:
-        """Labels of the frames that an interface gets, from now on. ``where`` as ``fetch`` has it."""
+    def catching(self, where: str, ifname: str = "eth0", how: str = "catch") -> Iterator[Process]:
+        """Labels of the frames that an interface gets, from now on. ``where`` as ``fetch`` has it, ``how`` as
+        frames.py."""
         machine = self.lan.box if where == "lan" else self.host
         netns = None if where in ("host", "lan") else where
-        process = machine.popen([*PYTHON, FRAMES, "catch", ifname], netns=netns)
+        process = machine.popen([*PYTHON, FRAMES, how, ifname], netns=netns)
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         try:

@@ -63,6 +63,8 @@ def furnish(ground: Ground) -> None:
     lan.run(["ip", "address", "add", f"{METADATA}/128", "dev", "lo"])
     host.weft("net", "publish", "blue", "ns1", "0.0.0.0:9202:9202")
     host.run([*PYTHON, "-c", _WIDE])
+    host.weft("net", "publish", "wide", "w1", "0.0.0.0:8484:80")
+    host.serve(80, "w1", netns="w1")
     # What the root of a container may do to get out, or round the bridge by way of its gateway.
     host.ip("route", "add", "default", "via", "10.9.0.1", netns="n1")
     host.ip("route", "add", "10.10.0.3/32", "via", "10.10.0.1", netns="i1")
@@ -83,24 +85,37 @@ weft.Network("wide", subnet="10.13.0.0/24").containers(["w0", "w1"])
 
 def round_the_gateway(ground: Ground, _: float) -> str:
     """w1 sends to the LAN by the MAC of the further bridge that it is plugged into."""
-    (found,) = ground.host.weft_json("inspect", "w1")
-    (net,) = found["networks"].values()
-    source = net["addresses"][0].partition("/")[0]
+    one = _member(ground, "w1", ".")
     links = json.loads(ground.host.ip("-j", "link"))
     macs = {link["ifname"]: link["address"] for link in links}
-    further = next(link["master"] for link in links if link["ifname"] == net["host_ifname"])
+    further = next(link["master"] for link in links if link["ifname"] == one.host_ifname)
     first = ground.host.weft_json("net", "inspect", "wide")[0]["bridge"]
     frames = [
-        packets.ether(net["mac"], packets.IPV4, packets.udp4(source, BOX, label), to=macs[by])
+        packets.ether(one.mac, packets.IPV4, packets.udp4(one.address, BOX, label), to=macs[by])
         for label, by in (("probe", further), ("end", first))
     ]
     return "arrives" if ground.arrives("w1", frames[0], "lan", frames[1]) else "nothing"
 
 
-def _member(ground: Ground, name: str) -> Member:
+def back_to_its_bridge(ground: Ground, _: float) -> str:
+    """What w1 sends to all comes to its bridge again, by the cable; what w0 sends comes by it surely."""
+    one, other = _member(ground, "w1", "."), _member(ground, "w0", ".")
+    links = json.loads(ground.host.ip("-j", "link"))
+    further = next(link["master"] for link in links if link["ifname"] == one.host_ifname)
+    cable = next(k["ifname"] for k in links if k.get("master") == further and k["ifname"].startswith("wk"))
+    with ground.catching("host", cable, "receive") as catcher:
+        for member, label in ((one, "probe"), (other, "end")):
+            payload = packets.udp4(member.address, "255.255.255.255", label)
+            ground.send(member.name, packets.ether(member.mac, packets.IPV4, payload))
+        labels = catcher.communicate(timeout=20)[0].split()
+    return "arrives" if "probe" in labels else "nothing"
+
+
+def _member(ground: Ground, name: str, family: str = ":") -> Member:
+    """Its address is the first with that character."""
     (found,) = ground.host.weft_json("inspect", name)
     (net,) = found["networks"].values()
-    address = next(a for a in net["addresses"] if ":" in a)
+    address = next(a for a in net["addresses"] if family in a)
     return Member(name, address.partition("/")[0], net["mac"], net["host_ifname"])
 
 
@@ -213,6 +228,8 @@ PROBES: dict[str, Probe] = {
     "segments from the LAN": segments("ns1", "lan", f"http://{HOST}:9202/", 9202),
     "from a further bridge": web("w1", f"http://{BOX}/"),
     "round the gateway": round_the_gateway,
+    "back to its bridge": back_to_its_bridge,
+    "published beyond, from itself": web("w1", f"http://{HOST}:8484/"),
     "tracked between members": tracked_between_members,
     "internal to LAN": web("n1", f"http://{BOX}/"),
     "internal, DNS": datagram("n1", "10.9.0.1", 53),
@@ -224,6 +241,7 @@ PROBES: dict[str, Probe] = {
 }
 REFUSED = (
     "round the gateway",
+    "back to its bridge",
     "six: LAN to a gateway address",
     "six: metadata",
     "internal to LAN",
@@ -278,6 +296,12 @@ WATCHES: dict[Rule, tuple[Any, ...]] = {
         "ether type ip6 iifname . ether saddr . ip6 saddr @lease6 jump six"
         ' comment "IPv6: its own MAC and address"',
     ): ("six: TCP",),
+    ("bridge", "joint", "iifname . oifname != @joints accept"): ("sibling",),
+    (
+        *("bridge", "joint"),
+        'meta mark & 0x01000000 == 0x00000000 drop comment "would come back to its sender"',
+    ): ("back to its bridge",),
+    ("bridge", "joint", "ether saddr set 02:77:65:66:00:01"): ("published beyond, from itself", 1),
     (
         "inet",
         "guard",

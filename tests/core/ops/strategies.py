@@ -126,11 +126,11 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     link.PortIsolate: st.builds(link.PortIsolate, IFNAMES, st.booleans()),
     link.LinkMtu: st.builds(link.LinkMtu, IFNAMES, st.integers(68, 65535), st.integers(68, 65535), PLACES),
     link.LinkGroup: st.builds(link.LinkGroup, IFNAMES, NUMBERS),
-    link.Replug: st.builds(link.Replug, IFNAMES, IFNAMES, st.booleans()),
+    link.Replug: st.builds(link.Replug, IFNAMES, IFNAMES, st.booleans(), st.booleans()),
     shard.JointAdd: st.builds(
         shard.JointAdd,
         *(IFNAMES, IFNAMES, MACS, MACS, IFNAMES, IFNAMES),
-        *(st.integers(68, 65535), NUMBERS, MARKS, st.booleans()),
+        *(st.integers(68, 65535), NUMBERS, MARKS, st.booleans(), st.booleans()),
     ),
     link.AddrGenNone: st.builds(link.AddrGenNone, IFNAMES, PLACES),
     link.BridgeAdopt: st.builds(link.BridgeAdopt, IFNAMES, MARKS),

@@ -238,7 +238,10 @@ UNKNOWN = st.one_of(
 )
 _FIELDS: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
     ex.Meta: {"key": U32, "dreg": _REG, "sreg": _REG},
-    ex.Payload: dict.fromkeys(("base", "offset", "length", "dreg"), U32),
+    ex.Payload: {
+        **dict.fromkeys(("base", "offset", "length", "csum_type", "csum_offset", "csum_flags"), U32),
+        **{"dreg": _REG, "sreg": _REG},
+    },
     ex.Cmp: {"op": U32, "sreg": U32, "data": DATA},
     ex.Bitwise: {
         **dict.fromkeys(("sreg", "dreg", "length", "op"), U32),

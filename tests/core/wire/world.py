@@ -52,6 +52,7 @@ table inet weft {
         type filter hook forward priority 0; policy drop;
         iifname vmap @doors
         iifname . oifname @same accept
+        tcp dport set 80
         tcp dport 22 reject with tcp reset
         limit rate 5/second burst 10 packets goto leaving
     }
@@ -71,6 +72,7 @@ table bridge weft {
         type filter hook prerouting priority -300; policy accept;
         ether type ip iifname . ether saddr . ip saddr @lease4 accept
         ether type arp iifname . arp saddr ether . arp saddr ip @lease4 accept
+        ether saddr set 02:77:65:66:00:01
         drop comment "spoofed"
     }
 }
@@ -187,6 +189,9 @@ def network(offset: int, length: int = 4, dreg: int = 1) -> ex.Payload:
 IPV4 = (ex.Meta(ex.NFT_META_NFPROTO, dreg=1), equal(b"\x02"))
 TCP = (L4PROTO, equal(b"\x06"))
 DPORT = ex.Payload(ex.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, 1)
+WRITE_DPORT = ex.Payload(
+    ex.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, sreg=1, csum_type=ex.NFT_PAYLOAD_CSUM_INET, csum_offset=16
+)
 LOCAL = (
     ex.Fib(1, ex.NFT_FIB_RESULT_ADDRTYPE, ex.NFTA_FIB_F_DADDR),
     equal(native(2)),
@@ -264,6 +269,7 @@ EXPRESSIONS: dict[tuple[int, str], tuple[tuple[tuple[ex.Expr, ...], str | None],
             (IIFNAME, ex.Meta(ex.NFT_META_OIFNAME, dreg=2), ex.Lookup("same", 1), ACCEPT),
             None,
         ),
+        ((*TCP, ex.Immediate(1, port(80)), WRITE_DPORT), None),
         ((*TCP, DPORT, equal(port(22)), ex.Reject(ex.NFT_REJECT_TCP_RST)), None),
         (
             (ex.Limit(5, 1, burst=10), ex.Immediate(0, Verdict(ex.NFT_GOTO, "leaving"))),
@@ -316,6 +322,13 @@ EXPRESSIONS: dict[tuple[int, str], tuple[tuple[tuple[ex.Expr, ...], str | None],
                 network(14, dreg=14),
                 ex.Lookup("lease4", 1),
                 ACCEPT,
+            ),
+            None,
+        ),
+        (
+            (
+                ex.Immediate(1, bytes.fromhex("027765660001")),
+                ex.Payload(ex.NFT_PAYLOAD_LL_HEADER, 6, 6, sreg=1),
             ),
             None,
         ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sys import byteorder
 
 from weft.core.model.address import Subnet
+from weft.core.model.names import mac_bytes
 from weft.core.ops.nft import PROTOCOLS
 from weft.core.record import Record
 from weft.core.wire import nfnetlink as nf
@@ -250,6 +251,18 @@ def set_mark(bit: int) -> Statement:
     change = ex.Bitwise(1, 1, 4, keep, bit.to_bytes(4, byteorder))
     load, store = ex.Meta(ex.NFT_META_MARK, dreg=1), ex.Meta(ex.NFT_META_MARK, sreg=1)
     return Statement(f"meta mark set meta mark | {bit:#010x}", (load, change, store))
+
+
+def unmarked(bit: int) -> Statement:
+    """``meta mark & BIT == 0``."""
+    load, cut = ex.Meta(ex.NFT_META_MARK, dreg=1), ex.Bitwise(1, 1, 4, bit.to_bytes(4, byteorder), bytes(4))
+    return Statement(f"meta mark & {bit:#010x} == 0x00000000", (load, cut, _same(bytes(4))))
+
+
+def set_source(mac: str) -> Statement:
+    """``ether saddr set MAC``."""
+    write = ex.Payload(ex.NFT_PAYLOAD_LL_HEADER, 6, 6, sreg=1)
+    return Statement(f"ether saddr set {mac}", (ex.Immediate(1, mac_bytes(mac)), write))
 
 
 def dnat_by(name: str, with_address: bool, family: str = "ip") -> Statement:

@@ -18,6 +18,8 @@ from weft.core.wire import nfnetlink as nf
 #: The packet mark of a connection that came by a published port: other networks may answer it,
 #: past the routing rules that keep networks apart. One bit, so that other people's marks stay.
 PUBLISHED_MARK = 0x01000000
+#: The source MAC of frames that leave the first bridge of a network by the port that they came in by.
+RETURNED = "02:77:65:66:00:01"
 GROUP_MASK = 0xFFFF0000
 _LOOPBACK = Subnet(4, 127 << 24, 8)
 _LOOPBACK6 = Subnet(6, 1, 128)
@@ -109,6 +111,7 @@ _PORT = ("ifname", "ether_addr")
 _BRIDGE_SETS = (
     SetSpec("lease4", (*_PORT, "ipv4_addr")),
     SetSpec("lease6", (*_PORT, "ipv6_addr")),
+    SetSpec("joints", ("ifname", "ifname")),
     SetSpec("target6", (*_PORT, "integer"), (), False, "iifname . ether saddr . @th,64,128", _TYPEOF_TARGET),
 )
 
@@ -173,7 +176,19 @@ def bridge_chains() -> tuple[ChainSpec, ...]:
         rule(six, lang.leased("ip6", "lease6"), lang.jump("six"), comment="IPv6: its own MAC and address"),
         rule(lang.drop(), comment="spoofed, tagged, or neither ARP nor IP"),
     )
-    return _six(), ChainSpec("guard", guard, "filter", "prerouting", -300)
+    return _six(), ChainSpec("guard", guard, "filter", "prerouting", -300), _joint()
+
+
+def _joint() -> ChainSpec:
+    """The end of the cable to further bridges, at which frames may leave as they came: those only that the
+    host gave a new address, with bridge-nf-call-iptables. Others would come back to who sent them."""
+    back = (
+        rule(lang.device_pair("joints", outside=True), lang.accept()),
+        rule(lang.unmarked(PUBLISHED_MARK), lang.drop(), comment="would come back to its sender"),
+        # Or further bridges would look for the sender on the side that they got it from.
+        rule(lang.set_source(RETURNED)),
+    )
+    return ChainSpec("joint", back, "filter", "forward", -200)
 
 
 def _six() -> ChainSpec:

@@ -100,6 +100,10 @@ class Network(Record):
         """The name of one of its bridges: the first one is number 0."""
         return bridge_name(self.shard_id(shard)) if shard else self.bridge
 
+    def joint_of(self, shard: int) -> str:
+        """The end, in the bridge before it, of the cable to a further bridge."""
+        return "wj" + self.shard_id(shard)[:12]
+
     @property
     def ipv4(self) -> bool:
         """Whether it has an IPv4 subnet."""

@@ -168,26 +168,26 @@ class PortIsolate(Op):
 
 
 class Replug(Op):
-    """Makes a container's cable, which lost its bridge, a port again, with the flags that it had from
-    birth."""
+    """Makes a cable of weft's, which lost its bridge or its flags, a port again as it was from birth."""
 
     ifname: str
     bridge: str
     isolated: bool = False
+    hairpin: bool = True
     kind = "rtnl"
 
     def describe(self) -> str:
         return f"plug {self.ifname} into {self.bridge} again"
 
     def shell(self) -> tuple[str, ...]:
-        name, flags = quote(self.ifname), "hairpin on isolated on" if self.isolated else "hairpin on"
+        name, hairpin = quote(self.ifname), f"hairpin {'on' if self.hairpin else 'off'}"
         return (
             f"ip link set dev {name} master {quote(self.bridge)}",
-            f"ip link set dev {name} type bridge_slave {flags}",
+            f"ip link set dev {name} type bridge_slave {hairpin}{' isolated on' if self.isolated else ''}",
         )
 
     def encode(self, names: Names) -> tuple[Message, ...]:
-        port = rt.Port(hairpin=1, isolated=1 if self.isolated else None)
+        port = rt.Port(hairpin=int(self.hairpin), isolated=1 if self.isolated else None)
         return (
             rt.set_link(rt.Link(ifname=self.ifname, master=names.index(self.bridge))),
             rt.set_link(rt.Link(ifname=self.ifname, port=port)),

@@ -16,7 +16,8 @@ class JointAdd(Op):
     """A veth pair with an end in each of two bridges of the host.
 
     ``isolated``: members of the network cannot talk to each other. Then the end nearer the gateway is
-    isolated like a member's port: from further bridges only the host is reached.
+    isolated like a member's port: from further bridges only the host is reached. ``hairpin``: the same end
+    sends back what the host translated (bridge-nf-call-iptables); the chain ``joint`` lets nothing else by.
     """
 
     ifname: str
@@ -29,6 +30,7 @@ class JointAdd(Op):
     group: int
     mark: str
     isolated: bool = False
+    hairpin: bool = False
     kind = "rtnl"
 
     def describe(self) -> str:
@@ -45,8 +47,8 @@ class JointAdd(Op):
             f"ip link set dev {name} {off} master {quote(self.bridge)} up",
             f"ip link set dev {peer} master {quote(self.peer_bridge)} up",
         )
-        alone = f"ip link set dev {name} type bridge_slave isolated on"
-        return (*ends, alone) if self.isolated else ends
+        flags = f"{' hairpin on' if self.hairpin else ''}{' isolated on' if self.isolated else ''}"
+        return (*ends, f"ip link set dev {name} type bridge_slave{flags}") if flags else ends
 
     def encode(self, names: Names) -> tuple[Message, ...]:
         ends: list[rt.Link] = []
@@ -58,13 +60,14 @@ class JointAdd(Op):
         up = rt.Link(flags=rt.IFF_UP, change=rt.IFF_UP, addr_gen_mode=1)
         first = up._replace(ifname=self.ifname, master=names.index(self.bridge))
         second = up._replace(ifname=self.peer, master=names.index(self.peer_bridge), group=self.group)
-        port = rt.Link(ifname=self.ifname, port=rt.Port(isolated=1))
+        flags = rt.Port(hairpin=1 if self.hairpin else None, isolated=1 if self.isolated else None)
+        port = rt.Link(ifname=self.ifname, port=flags)
         return (
             rt.new_link(pair),
             rt.add_altname(self.ifname, self.mark),
             rt.set_link(second),
             rt.set_link(first),
-            *([rt.set_link(port)] if self.isolated else []),
+            *([rt.set_link(port)] if flags != rt.Port() else []),
         )
 
     def undo(self) -> Op:

@@ -83,15 +83,14 @@ def _bridge(op: ln.BridgeAdd, seen: Seen) -> tuple[list[Op], bool]:
 def _joint(op: JointAdd, seen: Seen) -> list[Op]:
     if op.mark not in seen.by_mark:
         return [op]
-    ends = ((op.ifname, op.bridge, op.isolated), (op.peer, op.peer_bridge, False))
+    near, far = seen.by_name.get(op.ifname), seen.by_name.get(op.peer)
     steps: list[Op] = []
-    for ifname, bridge, isolated in ends:
-        link = seen.by_name.get(ifname)
-        if link is None or link.master == bridge:
-            continue
-        steps.append(LinkMaster(ifname, bridge))
-        if isolated:
-            steps.append(ln.PortIsolate(ifname, True))
+    if near is not None and (near.master != op.bridge or near.hairpin != op.hairpin):
+        steps.append(ln.Replug(op.ifname, op.bridge, op.isolated, op.hairpin))
+    elif near is not None and near.isolated != op.isolated:
+        steps.append(ln.PortIsolate(op.ifname, op.isolated))
+    if far is not None and far.master != op.peer_bridge:
+        steps.append(LinkMaster(op.peer, op.peer_bridge))
     return steps
 
 

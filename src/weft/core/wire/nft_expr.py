@@ -74,6 +74,8 @@ NFT_META_OIFGROUP = 22
 NFT_PAYLOAD_LL_HEADER = 0
 NFT_PAYLOAD_NETWORK_HEADER = 1
 NFT_PAYLOAD_TRANSPORT_HEADER = 2
+NFT_PAYLOAD_CSUM_NONE = 0
+NFT_PAYLOAD_CSUM_INET = 1
 
 NFT_CMP_EQ = 0
 NFT_CMP_NEQ = 1
@@ -147,12 +149,16 @@ class Meta(Expr):
 
 
 class Payload(Expr):
-    """Loads bytes of a header."""
+    """Loads bytes of a header into ``dreg``, or writes them from ``sreg`` and corrects the checksum."""
 
     base: int
     offset: int
     length: int
-    dreg: int
+    dreg: int | None = None
+    sreg: int | None = None
+    csum_type: int = NFT_PAYLOAD_CSUM_NONE
+    csum_offset: int = 0
+    csum_flags: int = 0
 
 
 class Cmp(Expr):
@@ -357,6 +363,16 @@ _EXTHDR: tuple[Column, ...] = (
     (6, "op", _SOME),
     (7, "sreg", BE32),
 )
+_PAYLOAD: tuple[Column, ...] = (
+    (1, "dreg", BE32),
+    (2, "base", BE32),
+    (3, "offset", BE32),
+    (4, "length", BE32),
+    (5, "sreg", BE32),
+    (6, "csum_type", _SOME),
+    (7, "csum_offset", _SOME),
+    (8, "csum_flags", _SOME),
+)
 _BYTEORDER: tuple[Column, ...] = (
     (1, "sreg", BE32),
     (2, "dreg", BE32),
@@ -367,10 +383,7 @@ _BYTEORDER: tuple[Column, ...] = (
 
 _COLUMNS: dict[type[Expr], tuple[str, tuple[Column, ...]]] = {
     Meta: ("meta", ((2, "key", BE32), (1, "dreg", BE32), (3, "sreg", BE32))),
-    Payload: (
-        "payload",
-        ((1, "dreg", BE32), (2, "base", BE32), (3, "offset", BE32), (4, "length", BE32)),
-    ),
+    Payload: ("payload", _PAYLOAD),
     Cmp: ("cmp", ((1, "sreg", BE32), (2, "op", BE32), (3, "data", _VALUE))),
     Bitwise: ("bitwise", _BITWISE),
     Lookup: ("lookup", _LOOKUP),
