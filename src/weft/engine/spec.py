@@ -31,6 +31,7 @@ def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
     files = () if host else ((hosts, "/etc/hosts"), (resolv, "/etc/resolv.conf"))
     return spec._replace(
         hostname=spec.hostname or sandbox.hostname,
+        cgroups_path=sandbox.cgroup,
         namespaces=(*net, *kept),
         mounts=(*spec.mounts, *[Mount(to, source, "", _NAMES) for source, to in files if source]),
     )

@@ -36,7 +36,9 @@ _CONTAINER = ("net", "mnt", "uts", "ipc")
 
 
 def join_container(launch: Launch) -> None:
-    """Joins the network namespace and makes mount, UTS and IPC namespaces with the container's view."""
+    """Joins the cgroup and the network namespace, and makes mount, UTS and IPC namespaces with the
+    container's view."""
+    join_group(launch)
     if launch.netns:
         fd = netns.open_fd(launch.netns)
         libc.setns(fd, libc.CLONE_NEWNET)
@@ -51,6 +53,14 @@ def join_container(launch: Launch) -> None:
         from _socket import sethostname
 
         sethostname(launch.spec.hostname)
+
+
+def join_group(launch: Launch) -> None:
+    """Joins the container's cgroup."""
+    if launch.spec.cgroups_path:
+        from weft.linux import cgroup
+
+        cgroup.join(launch.spec.cgroups_path, launch.spec.resources.limited)
 
 
 def start(launch: Launch, handle: type[process.Child] = process.Child) -> process.Child:
@@ -75,6 +85,7 @@ def become_container(launch: Launch, pid: int | None, started: int | None) -> No
         if pid is None:
             join_container(launch)
         else:
+            join_group(launch)
             _join_process(pid, started or 0, _CONTAINER)
         os.chdir(launch.cwd)
     except NotFound:

@@ -53,6 +53,7 @@ class Launch(Record):
         spec = self.spec
         steps = [
             "set -e",
+            *([_enter(spec.cgroups_path)] if spec.cgroups_path else []),
             *(OWN_SYS if self.netns else ()),
             *[f"[ ! -e {m.destination} ] || {_bind(m.source, m.destination)}" for m in spec.mounts],
             *([f"hostname {quote(spec.hostname)}"] if spec.hostname else []),
@@ -65,6 +66,15 @@ class Launch(Record):
         inside = f"nsenter --net=/run/netns/{self.netns} " if self.netns else ""
         enter = f"{inside}unshare --mount --propagation slave --uts --ipc"
         return f"{head}{enter} sh -c {inner}{tail}"
+
+
+def _enter(path: str) -> str:
+    """Into its cgroup, wherever there is one."""
+    from shlex import quote
+
+    file = quote(f"{path}/cgroup.procs")
+    near, each = f"/sys/fs/cgroup/{file}", f"/sys/fs/cgroup/*/{file}"
+    return f"for at in {near} {each}; do [ ! -e $at ] || echo 0 > $at; done"
 
 
 def _bind(source: str, destination: str) -> str:
