@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from weft.core.model.enter import Command, Way
     from weft.core.model.facts import BridgeFact, HostFacts, NetworkFacts, PlaceFacts
     from weft.core.model.foreign import ForeignFacts
+    from weft.core.model.hierarchy import Cgroups, Usage
     from weft.core.model.inventory import Inventory
     from weft.core.model.launch import Launch
     from weft.core.model.namespace import Holder, NsFact
@@ -82,6 +83,7 @@ class LinuxMachine(Watched):
         self._home = posix.open(netns.HERE, posix.O_RDONLY | posix.O_CLOEXEC)
         self._lock = ChangeLock(places.run)
         self._entries = EntryLocks(places.run)
+        self._cgroups: Cgroups | None = None
 
     def __del__(self) -> None:
         if self._made is None:
@@ -331,6 +333,33 @@ class LinuxMachine(Watched):
         from weft.linux import process
 
         return process.alive(pid, started)
+
+    def cgroups(self) -> Cgroups:
+        if self._cgroups is None:
+            from weft.linux.cgroup import find
+
+            self._cgroups = find()
+        return self._cgroups
+
+    def group_pids(self, path: str) -> list[int]:
+        from weft.linux import cgroup
+
+        return cgroup.pids(path, self.cgroups())
+
+    def group_names(self, top: str) -> list[str]:
+        from weft.linux import cgroup
+
+        return cgroup.names(top, self.cgroups())
+
+    def group_usage(self, path: str) -> Usage | None:
+        from weft.linux import usage
+
+        return usage.of_group(self.cgroups(), path)
+
+    def end_group(self, path: str) -> None:
+        from weft.linux import cgroup
+
+        cgroup.end(self.cgroups().directories(path))
 
     def find_command(self, launch: Launch) -> None:
         from weft.linux import process

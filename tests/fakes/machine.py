@@ -17,6 +17,7 @@ from weft.core.model.enter import Command, Way
 from weft.core.model.errors import Conflict, KernelError, NotFound
 from weft.core.model.facts import BridgeFact, HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.model.foreign import ForeignFacts
+from weft.core.model.hierarchy import Cgroups, Usage
 from weft.core.model.inventory import Inventory
 from weft.core.model.launch import Launch
 from weft.core.model.link import Space
@@ -25,6 +26,7 @@ from weft.core.model.network import Endpoint
 from weft.core.model.publish import Publish
 from weft.core.model.unshare import Fresh
 from weft.core.ops.base import Op
+from weft.core.ops.cgroup import CgroupAdd, CgroupDel, CgroupFreeze, CgroupThaw
 from weft.core.ops.file import HostsAdd, HostsDel
 from weft.core.ops.link import BridgeAdd, LinkDel, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackDel, LoopbackStart, LoopbackStop
@@ -90,6 +92,12 @@ class FakeMachine:
         self.paths: dict[str, tuple[str, int]] = {}
         self.inodes: dict[int | None, dict[str, int]] = {}
         self.locked_entries: set[int] = set()
+        #: What cgroups there are, the groups made, those that are frozen, what some use.
+        self.cgroup_facts = Cgroups()
+        self.groups: set[str] = set()
+        self.frozen: set[str] = set()
+        self.usage: dict[str, Usage] = {}
+        self.group_members: dict[str, list[int]] = {}
         self.done: list[Op] = []
         self.said: list[str] = []
         self.removed: list[str] = []
@@ -144,6 +152,8 @@ class FakeMachine:
             for mark in (op.mark,) if isinstance(op, LinkDel) else op.marks:
                 self._unmake(mark)
                 self.links = {n: f for n, f in self.links.items() if mark not in f.altnames}
+        elif isinstance(op, (CgroupAdd, CgroupDel, CgroupFreeze, CgroupThaw)):
+            self._group(op)
         elif isinstance(op, TableAdd):
             assert op.family not in self.tables, f"the table {op.family} is there: its rules would double"
             self.tables[op.family] = op.comment
@@ -219,6 +229,18 @@ class FakeMachine:
                 for n, link in there.items()
                 if mark not in link.altnames and (link.altnames or link.alias)
             }
+
+    def _group(self, op: CgroupAdd | CgroupDel | CgroupFreeze | CgroupThaw) -> None:
+        if isinstance(op, CgroupAdd):
+            assert op.path not in self.groups, f"the cgroup {op.path} is there already"
+            self.groups.add(op.path)
+        elif isinstance(op, CgroupFreeze):
+            assert op.path in self.groups, f"no cgroup {op.path} to freeze"
+            self.frozen.add(op.path)
+        else:
+            self.frozen.discard(op.path)
+        if isinstance(op, CgroupDel):
+            self.groups.discard(op.path)
 
     def _element(self, op: ElementAdd | ElementDel) -> None:
         key = (op.family, op.set, *(value for _, value in op.key))
@@ -422,6 +444,21 @@ class FakeMachine:
     def alive(self, pid: int | None, started: int | None) -> bool:
         return (pid, started) in self.living
 
+    def cgroups(self) -> Cgroups:
+        return self.cgroup_facts
+
+    def group_pids(self, path: str) -> list[int]:
+        return self.group_members.get(path, [])
+
+    def group_names(self, top: str) -> list[str]:
+        return sorted(path.partition("/")[2] for path in self.groups if path.startswith(f"{top}/"))
+
+    def group_usage(self, path: str) -> Usage | None:
+        return self.usage.get(path)
+
+    def end_group(self, path: str) -> None:
+        self.frozen.discard(path)
+
     def find_command(self, launch: Launch) -> None:
         if self.find_error is not None:
             raise self.find_error
@@ -532,7 +569,8 @@ class Bench:
         m = self.machine
         links = frozenset(m.links.values())
         sets = (frozenset(m.netns), frozenset(m.elements), frozenset(m.held))
-        return (links, frozenset(m.tables.items()), *sets, frozenset(m.hosts.items()), m.proxy_runs)
+        groups = (frozenset(m.groups), frozenset(m.frozen))
+        return (links, frozenset(m.tables.items()), *sets, *groups, frozenset(m.hosts.items()), m.proxy_runs)
 
     def wishes(self) -> tuple[object, ...]:
         endpoints = tuple(e for n in self.store.networks() for e in self.store.endpoints(n.name))

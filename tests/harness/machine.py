@@ -11,12 +11,16 @@ import ctypes
 import json
 import os
 import signal
+import stat
 import sys
+import time
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
-MS_MOVE, MS_REC, MS_PRIVATE, MS_SHARED = 0x2000, 0x4000, 0x40000, 0x100000
+MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x2000, 0x4000, 0x40000, 0x100000
 MNT_DETACH = 2
+#: With the pid of who made them: the machines' groups.
+OWN_GROUP = "weft-test-machine-"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -64,6 +68,54 @@ def copy_on_write(directory: str) -> None:
     mount("overlay", directory, "overlay", options=places)
 
 
+def cgroup_mounts() -> list[str]:
+    with open("/proc/self/mountinfo") as file:
+        rows = [line.split(" - ") for line in file]
+    return list(dict.fromkeys([left.split()[4] for left, right in rows if right.startswith("cgroup")]))
+
+
+def make_cgroups(name: str) -> list[int]:
+    """A cgroup of the machine's own in every hierarchy; descriptors of the directories they are in.
+
+    What a machine left that was killed from outside goes first.
+    """
+    found = []
+    for point in cgroup_mounts():
+        for entry in os.listdir(point):
+            if entry.startswith(OWN_GROUP) and not os.path.exists(f"/proc/{entry.removeprefix(OWN_GROUP)}"):
+                top = os.open(point, os.O_RDONLY | os.O_DIRECTORY)
+                remove_cgroup(top, entry)
+                os.close(top)
+        os.mkdir(f"{point}/{name}")
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if os.path.exists(f"{point}/{name}/{file}") and os.path.exists(f"{point}/cpuset.cpu_exclusive"):
+                with open(f"{point}/{file}") as above, open(f"{point}/{name}/{file}", "w") as own:
+                    own.write(above.read())
+        found.append(os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    return found
+
+
+def remove_cgroup(above: int, name: str) -> None:
+    """By descriptors, as the paths lead into the machine by then."""
+    own = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=above)
+    for entry in os.listdir(own):
+        if stat.S_ISDIR(os.stat(entry, dir_fd=own).st_mode):
+            remove_cgroup(own, entry)
+    os.close(own)
+    for _ in range(100):  # a process that has ended is in it for a moment more
+        try:
+            os.rmdir(name, dir_fd=above)
+            return
+        except OSError:
+            time.sleep(0.01)
+
+
+def show_own_cgroups(name: str) -> None:
+    """What is mounted begins at the machine's own, as in a container of Docker's under version 1."""
+    for point in cgroup_mounts():
+        mount(f"{point}/{name}", point, flags=MS_BIND)
+
+
 def private_files(state_size: str) -> None:
     # This first tmpfs only lends room to the overlays; the second covers it.
     mount("scratch", "/run", "tmpfs", options="mode=755")
@@ -93,6 +145,7 @@ def furnish(spec: dict[str, object]) -> None:
     assert isinstance(sysctls, dict)
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
     private_files(str(spec["state_size"]))
+    show_own_cgroups(str(spec["group"]))
     checked(libc.sethostname(name.encode(), len(name)), "sethostname")
     set_sysctls(sysctls)
     child = os.posix_spawnp("ip", ["ip", "link", "set", "lo", "up"], os.environ)
@@ -120,14 +173,19 @@ def first_process(spec: dict[str, object]) -> None:
 
 def main() -> None:
     flags = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+    group = f"{OWN_GROUP}{os.getpid()}"
+    hierarchies = make_cgroups(group)
     checked(libc.unshare(flags), "unshare")
     child = os.fork()
     if child == 0:
-        first_process(json.loads(sys.argv[1]))
+        first_process(json.loads(sys.argv[1]) | {"group": group})
         os._exit(0)
     os.close(0)
     os.write(1, f"{child}\n".encode())
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for fd in hierarchies:
+        remove_cgroup(fd, group)
+    sys.exit(status != 0)
 
 
 main()

@@ -11,6 +11,7 @@ import ctypes
 import fnmatch
 import json
 import os
+import re
 import select
 import socket
 import stat
@@ -26,6 +27,21 @@ RTMGRP_LINK, RTMGRP_IPV6_IFADDR = 0x1, 0x100
 PATIENCE = 3.0
 NETNS = "/run/netns"
 FILES = ("/run/weft", NETNS, "/etc/netns")
+CGROUPS = "/sys/fs/cgroup"
+GROUP_FILES = (
+    *("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "cpu.cfs_quota_us", "cpu.cfs_period_us"),
+    *(
+        "cpu.shares",
+        "cpuset.cpus",
+        "cpuset.mems",
+        "pids.max",
+        "devices.list",
+        "freezer.state",
+        "cgroup.freeze",
+    ),
+)
+#: The group of a machine, above all that it sees (machine.py).
+MACHINE = re.compile("^/weft-test-machine-[0-9]+")
 #: Not compared: they change without anything being different.
 NO_FILES = ("*.lock", "lock", "*.log", "*.db", "*.db-*", "*.sqlite*")
 VOLATILE_SYSCTLS = ("netfilter/nf_conntrack_count", "ipv4/tcp_fastopen_key")
@@ -283,9 +299,27 @@ def mounts() -> list[str]:
             left, right = row.rstrip("\n").split(" - ", 1)
             fields, (fstype, source, options) = left.split(), right.split(" ", 2)
             root = fields[3].split(":[", 1)[0] if fstype == "nsfs" else fields[3]
+            if fstype.startswith("cgroup"):
+                root = MACHINE.sub("", root) or "/"
             propagation = " ".join(tag.split(":")[0] for tag in fields[6:]) or "private"
             found.append(f"{fields[4]} {fstype} {source} {root} {fields[5]} {options} {propagation}")
     return sorted(found)
+
+
+def cgroups() -> dict[str, dict[str, str]]:
+    """Every group of the machine's, with its limits, whether it is frozen, and how many processes it has."""
+    found: dict[str, dict[str, str]] = {}
+    for top, _, names in os.walk(CGROUPS):
+        if os.path.exists(f"{top}/cgroup.procs") and not os.path.ismount(top):
+            known = {name: content_of(f"{top}/{name}") for name in GROUP_FILES if name in names}
+            known["processes"] = str(len(content_of(f"{top}/cgroup.procs").split()))
+            found[top] = known
+    return found
+
+
+def content_of(path: str) -> str:
+    with open(path) as file:
+        return file.read().strip()
 
 
 def file_picture(path: str) -> str | None:
@@ -392,7 +426,12 @@ class Namespaces:
 
 def main(spec: dict[str, Any]) -> None:
     deadline = time.monotonic() + (PATIENCE if spec["wait"] else 0)
-    seen = {"mounts": mounts(), "files": files(), "processes": processes(set(spec["ignore"]))}
+    seen = {
+        "mounts": mounts(),
+        "cgroups": cgroups(),
+        "files": files(),
+        "processes": processes(set(spec["ignore"])),
+    }
     namespaces = Namespaces()
     for name in namespaces.open:
         namespaces.enter(name)

@@ -26,7 +26,8 @@ BLUE: Command = tuple("net create blue --subnet 192.168.10.0/24 --gateway 192.16
 #: What a container's command says of its surroundings, into its log.
 LOOK = """
 umask; hostname; pwd; env | sort; cat /etc/hosts /etc/resolv.conf; ls /sys/class/net; ulimit -n
-cut -d' ' -f4- /proc/self/mountinfo | sed 's/net:[^ ]*/net/; s/\\(shared\\|master\\):[0-9]*/\\1/' | sort
+cut -d' ' -f4- /proc/self/mountinfo | sed 's/net:[^ ]*/net/; s/\\(shared\\|master\\):[0-9]*/\\1/' |
+    sed 's/-machine-[0-9]*/-machine/' | sort
 printf '<%s>' "$@"; echo; echo looked; exec sleep 1000
 """
 

@@ -139,7 +139,18 @@ def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
         ops += Plan(endpoint_elements(networks[endpoint.network], endpoint)).undo().ops
     ops += driver.flush_wants([p for e in endpoints for p in e.publish])
     ops += forget_names(work, networks, endpoints, going)
-    return Plan((*ops, *_own_files(work, found), *_names(found)))
+    return Plan((*ops, *_own_files(work, found), *_names(found), *_groups(work, found)))
+
+
+def _groups(work: Work, found: Sequence[Sandbox]) -> list[Op]:
+    """The cgroups of those with a command."""
+    paths = [s.cgroup for s in found if s.command]
+    if not paths:
+        return []
+    from weft.core.drivers.cgroup import group_goes
+
+    cgroups = work.machine.cgroups()
+    return [op for path in paths for op in group_goes(cgroups, path)]
 
 
 def forget_names(

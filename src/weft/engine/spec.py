@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.core.model import isolation
 from weft.core.model.errors import Conflict
-from weft.core.model.oci import Mount, Namespace, Process, Spec
+from weft.core.model.oci import Mount, Namespace, Process, Resources, Spec
 from weft.core.ops.netns import ETC_NETNS
 
 TYPE_CHECKING = False
@@ -34,6 +34,7 @@ def asked(command: tuple[str, ...], env: tuple[tuple[str, str], ...] = (), cwd: 
         mounts=isolation.shm(isolation.SHM_SIZE, "private"),
         masked_paths=isolation.MASKED,
         readonly_paths=isolation.READ_ONLY,
+        resources=Resources(devices=isolation.DEVICES),
         filter="default",
         init=bool(command),
     )
@@ -93,6 +94,7 @@ def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
     named = any(n.type == "uts" for n in kept)
     return spec._replace(
         hostname=(spec.hostname or sandbox.hostname) if named else "",
+        cgroups_path=sandbox.cgroup,
         namespaces=(*net, *kept),
         sysctl=(*spec.sysctl, *[(k, v) for k, v in OPEN if owned and k not in given]),
         mounts=(*spec.mounts, *[Mount(to, source, "bind", options) for source, to in files if source]),

@@ -8,6 +8,7 @@ what was being made, onwards for what was being removed.
 from __future__ import annotations
 
 from weft.core.model.errors import Damaged
+from weft.core.model.names import cgroup_top
 from weft.core.model.network import REST
 from weft.core.model.publish import parse_publish
 from weft.core.plan import plan as plans
@@ -256,7 +257,12 @@ class Work:
         return found
 
     def end_inside(self, names: Sequence[str]) -> None:
-        """Kills all processes in these containers; again while there are new ones, as a fork may win."""
+        """Kills all processes in these containers; again while there are new ones, as a fork may win.
+
+        By their cgroups first, at once and though they be frozen.
+        """
+        for name in names:
+            self.machine.end_group(f"{cgroup_top(self.store.root)}/{name}")
         for _ in range(100):
             inside = [pid for pids in self.inside(names).values() for pid in pids]
             if not inside:

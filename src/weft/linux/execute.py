@@ -334,6 +334,10 @@ class Hands:
             self._file(op)
         elif op.kind == "conntrack":
             self._flush(op)
+        elif op.kind == "cgroup":
+            from weft.linux import cgroup  # only containers with a command have one
+
+            cgroup.do(op)
         else:
             raise TypeError(f"no hand knows {type(op).__name__}")
 

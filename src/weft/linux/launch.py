@@ -93,7 +93,9 @@ class _Box:
             for fd, wanted in enumerate(_above(self._stdio)):
                 os.dup2(wanted, fd)
         if self.spec.cgroups_path:
-            __import__("weft.linux.cgroup", fromlist=("join",)).join(self.spec.cgroups_path)
+            from weft.linux import cgroup
+
+            cgroup.join(self.spec.cgroups_path, self.spec.resources.limited)
         privileges.adjust_oom(self.spec.process.oom_score_adj)
 
     def settle(self) -> None:

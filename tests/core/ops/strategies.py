@@ -14,6 +14,7 @@ from weft.core.model.network import Endpoint, Network, Pool
 from weft.core.model.publish import Publish
 from weft.core.ops import (
     address,
+    cgroup,
     conntrack,
     file,
     foreign,
@@ -107,6 +108,8 @@ PLACES = st.just("") | FAR
 HOSTILE = st.text(
     st.characters(codec="utf-8", exclude_characters="\0/ \t\n\v\f\r:\x85\xa0"), min_size=1, max_size=5
 )
+GROUPS = NAMES.map(lambda name: f"weft/{name}")
+TOPS = PRINTABLE.map(lambda text: f"/sys/fs/{text}")
 
 STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     address.AddressAdd: st.builds(address.AddressAdd, IFNAMES, ADDRESSES, PREFIXES, PLACES),
@@ -193,6 +196,27 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     netns.NsUnbind: st.builds(
         netns.NsUnbind, st.builds(lambda text, name: f"/{text}/ns/{name}/uts", PRINTABLE, NAMES)
     ),
+    cgroup.CgroupAdd: st.builds(
+        lambda path, tops, settings, limited: cgroup.CgroupAdd(
+            path,
+            tuple((f"{top}/{path}", tuple(settings)) for top in tops),
+            tuple((top, "+cpu +memory") for top in tops),
+            limited,
+        ),
+        GROUPS,
+        st.lists(TOPS, min_size=1, max_size=3),
+        st.lists(st.tuples(st.just("memory.max"), st.just("") | NUMBERS.map(str)), max_size=2),
+        st.booleans(),
+    ),
+    cgroup.CgroupDel: st.builds(
+        lambda path, tops: cgroup.CgroupDel(path, tuple(f"{top}/{path}" for top in tops)),
+        GROUPS,
+        st.lists(TOPS, min_size=1, max_size=3),
+    ),
+    **{
+        kind: st.builds(kind, GROUPS, TOPS, st.sampled_from((1, 2)))
+        for kind in (cgroup.CgroupFreeze, cgroup.CgroupThaw)
+    },
     netns.NetnsEnd: st.builds(netns.NetnsEnd, NAMES),
     netns.Sysctl: st.builds(
         netns.Sysctl,

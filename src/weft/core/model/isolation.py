@@ -39,6 +39,16 @@ MASKED = (
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
+#: What a container may open, as Docker's rules have it (moby: oci/defaults.go): any node may be made, and
+#: null, zero, full, random, urandom, tty, console, ptmx and terminals be used.
+_USED = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, -1))
+DEVICES: tuple[tuple[bool, str, int, int, str], ...] = (
+    (False, "a", -1, -1, "rwm"),
+    (True, "c", -1, -1, "m"),
+    (True, "b", -1, -1, "m"),
+    *[(True, "c", major, minor, "rwm") for major, minor in _USED],
+)
+
 
 def _known(name: str, flag: str) -> str:
     short = name.upper().removeprefix("CAP_")

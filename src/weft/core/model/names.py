@@ -66,6 +66,14 @@ def root_id(state_dir: str) -> str:
     return object_id("weft-root", state_dir)[:8]
 
 
+_DEFAULT_ROOT = root_id("/var/lib/weft")
+
+
+def cgroup_top(root: str) -> str:
+    """The directory below which the cgroups of a root's containers are: its own, where --root is used."""
+    return "weft" if root == _DEFAULT_ROOT else f"weft-{root}"
+
+
 def mark(oid: str) -> str:
     """The altname or comment that says an object is weft's: ``weft:`` and the id's 16 digits."""
     return MARK_PREFIX + oid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.core.model.address import Address, Cidr, Subnet
-from weft.core.model.names import bridge_name, host_ifname, mac_bytes, mac_of, mark, object_id
+from weft.core.model.names import bridge_name, cgroup_top, host_ifname, mac_bytes, mac_of, mark, object_id
 from weft.core.model.publish import Publish
 from weft.core.record import Record
 
@@ -232,6 +232,11 @@ class Sandbox(Record):
     def id(self) -> str:
         """16 hex digits derived from (root, name)."""
         return object_id(self.root, "container", self.name)
+
+    @property
+    def cgroup(self) -> str:
+        """The path of its cgroup, below where weft makes them (core/model/hierarchy.py)."""
+        return f"{cgroup_top(self.root)}/{self.name}"
 
     @property
     def hosts_names(self) -> tuple[str, ...]:

@@ -82,6 +82,11 @@ class Resources(Record):
     devices: tuple[tuple[bool, str, int, int, str], ...] = ()
 
     @property
+    def limited(self) -> bool:
+        """Whether a limit is asked for; which devices there are is none."""
+        return self._replace(devices=(), cpu_period=0) != Resources(cpu_period=0)
+
+    @property
     def any(self) -> bool:
         """Whether anything is limited at all."""
         return self != Resources()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.core.model import isolation
 from weft.core.model.errors import BadInput
 from weft.core.model.names import check_hostname, check_name
-from weft.core.model.oci import IDMapping, Mount, Namespace, Process, Rlimit, Spec, User
+from weft.core.model.oci import IDMapping, Mount, Namespace, Process, Resources, Rlimit, Spec, User
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,10 +100,23 @@ def spec(args: Args, rows: tuple[tuple[str, str], ...]) -> Spec:
         readonly_paths=() if privileged else isolation.READ_ONLY,
         uid_mappings=mapped[0],
         gid_mappings=mapped[1],
+        resources=_resources(args, privileged),
         filter="unconfined" if privileged else profile,
         init=own_init,
         annotations=(("weft.ipc", found["ipc"]),),
     )
+
+
+def _resources(args: Args, privileged: bool) -> Resources:
+    limits = args.one("memory"), args.one("cpus"), args.one("pids-limit")
+    devices = () if privileged else isolation.DEVICES
+    if not any(limits):
+        return Resources(devices=devices)
+    from os import cpu_count
+
+    from weft.core.model.resources import resources
+
+    return resources(*limits, cpu_count() or 1)._replace(devices=devices)
 
 
 def _namespaces(found: dict[str, str]) -> tuple[Namespace, ...]:
