@@ -333,7 +333,7 @@ class _Furnisher:
     @staticmethod
     def _mask(target: int) -> int:
         if _is_directory(target):
-            return mountapi.fs("tmpfs", (("size", "0"), ("nr_inodes", "2"), ("mode", "555")), RDONLY | _SAFE)
+            return mountapi.fs("tmpfs", (("size", "0"), ("nr_inodes", "2")), RDONLY | _SAFE)
         return devices.null_tree()
 
 
