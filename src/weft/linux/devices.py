@@ -44,21 +44,21 @@ def make(spec: Spec, root: int, point: Point) -> None:
     if not bound:
         for device in DEFAULT:
             if device.path not in given:
-                _device(device, root, point)
+                _device(device, root, point, spec.nodev)
     for device in spec.devices:
-        _device(device, root, point)
+        _device(device, root, point, spec.nodev)
     if not bound:
         _links(root, point)
 
 
-def _device(device: Device, root: int, point: Point) -> None:
+def _device(device: Device, root: int, point: Point, shown: bool) -> None:
     above, _, name = device.path.rpartition("/")
     if device.type not in _TYPES or name in ("", ".", ".."):
         raise BadInput(f"device {device.path!a} of type {device.type!a} cannot be made")
     try:
         parent = point(root, above or "/", True)
         try:
-            _node(device, parent, name)
+            _node(device, parent, name, shown)
         finally:
             os.close(parent)
     except OSError as error:
@@ -67,7 +67,11 @@ def _device(device: Device, root: int, point: Point) -> None:
         ) from None
 
 
-def _node(device: Device, parent: int, name: str) -> None:
+def _node(device: Device, parent: int, name: str, shown: bool) -> None:
+    """``shown``: as a mount of the host's, where no node made here would work."""
+    if shown:
+        _bind(device, parent, name)
+        return
     try:
         os.mknod(
             name, _TYPES[device.type] | device.mode, os.makedev(device.major, device.minor), dir_fd=parent
@@ -83,7 +87,7 @@ def _node(device: Device, parent: int, name: str) -> None:
 def _bind(device: Device, parent: int, name: str) -> None:
     found = os.stat(device.path)
     if (os.major(found.st_rdev), os.minor(found.st_rdev)) != (device.major, device.minor):
-        raise OSError(errno.EPERM, "only the host's devices can be shown in a user namespace")
+        raise OSError(errno.EPERM, "it is not the host's device of that name, and no other can be shown here")
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=parent))
     target = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     tree = mountapi.tree(device.path)

@@ -93,7 +93,10 @@ def _make_points(spec: Spec, root: int) -> None:
 
 def _root_tree(spec: Spec) -> int:
     try:
-        return _isolated(mountapi.tree(spec.root, recursive=True), spec.rootfs_propagation)
+        tree = _isolated(mountapi.tree(spec.root, recursive=True), spec.rootfs_propagation)
+        if spec.nodev:
+            mountapi.set_attributes(tree, mountapi.NODEV, recursive=True)
+        return tree
     except OSError as error:
         raise BadInput(
             f"root {spec.root!a}: {os.strerror(error.errno or 0)}", "give an unpacked image"

@@ -81,8 +81,8 @@ def test_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
     found = spec("-v", f"{tmp_path}/data:/srv/data:ro", "-v", "./data:/x").mounts[-2:]
     assert found == (
-        Mount("/srv/data", f"{tmp_path}/data", "bind", ("rbind", "ro")),
-        Mount("/x", f"{tmp_path}/data", "bind", ("rbind",)),
+        Mount("/srv/data", f"{tmp_path}/data", "bind", ("rbind", "nodev", "ro")),
+        Mount("/x", f"{tmp_path}/data", "bind", ("rbind", "nodev")),
     )
 
 

@@ -62,9 +62,11 @@ def capabilities(add: Iterable[str], drop: Iterable[str]) -> Capabilities:
 def root_mounts(privileged: bool, shm_size: int, ipc: str) -> tuple[Mount, ...]:
     """What a directory given as root needs. ``ipc`` is the mode; sizes in bytes."""
     guard = ("nosuid", "noexec", "nodev")
+    # CAP_MKNOD is among the default ones: what is made with it is good for nothing.
+    shut = () if privileged else ("nodev",)
     mounts = [
         Mount("/proc", "proc", "proc", guard),
-        Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+        Mount("/dev", "tmpfs", "tmpfs", ("nosuid", *shut, "strictatime", "mode=755", "size=65536k")),
         Mount(
             "/dev/pts",
             "devpts",

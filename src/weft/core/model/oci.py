@@ -155,12 +155,14 @@ class Spec(Record):
 
     ``filter`` names the seccomp filter: ``default`` (weft's own, by the capabilities), ``unconfined``, or
     ``given`` (``seccomp``). ``cgroups_path`` "" puts it into no cgroup of its own. ``init``: weft's init is
-    pid 1 of the new pid namespace, reaps and passes signals on; else the command is.
+    pid 1 of the new pid namespace, reaps and passes signals on; else the command is. ``nodev``: no device
+    node works but those of ``devices`` and the default ones, which are the host's own.
     """
 
     process: Process
     root: str = ""
     root_readonly: bool = False
+    nodev: bool = False
     rootfs_propagation: str = ""
     hostname: str = ""
     domainname: str = ""

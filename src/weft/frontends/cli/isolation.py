@@ -91,6 +91,7 @@ def spec(args: Args, rows: tuple[tuple[str, str], ...]) -> Spec:
         _process(args, rows, root, privileged, locked),
         root=root,
         root_readonly=args.on("read-only"),
+        nodev=bool(root) and not privileged,
         rootfs_propagation="" if root else "rslave",
         hostname=args.one("hostname"),
         domainname=args.one("domainname"),
@@ -215,7 +216,7 @@ def _volume(text: str) -> Mount:
     path = os.path.abspath(source)
     if not os.path.exists(path):
         raise BadInput(f"--volume source {source!a} does not exist", "make it first")
-    return Mount(clean(destination, "--volume"), path, "bind", ("rbind", *words))
+    return Mount(clean(destination, "--volume"), path, "bind", ("rbind", "nodev", *words))
 
 
 def clean(path: str, flag: str) -> str:
