@@ -69,7 +69,7 @@ def _device(device: Device, root: int, point: Point, shown: bool) -> None:
 
 def _node(device: Device, parent: int, name: str, shown: bool) -> None:
     """``shown``: as a mount of the host's, where no node made here would work."""
-    if shown:
+    if shown and device.type != "p":
         _bind(device, parent, name)
         return
     try:

@@ -100,7 +100,7 @@ class _Box:
 
     def settle(self) -> None:
         """Inside: what a command needs that is to be told of before it may start."""
-        self._who = privileges.look_up(self.spec.process)
+        self._who = privileges.look_up(self.spec.process, not dict(self.spec.process.env).get("HOME"))
         if self.spec.process.terminal:
             from weft.linux import pty
 

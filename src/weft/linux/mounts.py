@@ -26,8 +26,11 @@ def private() -> None:
     libc.mount("", "/", "none", libc.MS_PRIVATE | libc.MS_REC)
 
 
-def own_sys(read_only: bool = False) -> None:
-    """/sys of this network namespace, with the cgroup file systems that the old one carried."""
+def own_sys(read_only: bool = False, made: int = -1) -> None:
+    """/sys of this network namespace, with the cgroup file systems that the old one carried.
+
+    ``made`` is a mount for it, where only somebody else could make one.
+    """
     read_only = read_only or bool(posix.statvfs("/sys").f_flag & posix.ST_RDONLY)
     attributes = mountapi.RDONLY if read_only else 0
     try:
@@ -39,7 +42,10 @@ def own_sys(read_only: bool = False) -> None:
         libc.umount2("/sys", libc.MNT_DETACH)
     except OSError:
         pass  # locked by an outer user namespace: it is covered then
-    libc.mount("sysfs", "/sys", "sysfs", _SAFE | attributes)
+    sysfs = mountapi.fs("sysfs", (), _SAFE | attributes) if made < 0 else made
+    mountapi.set_attributes(sysfs, attributes)
+    _put(sysfs, "/sys")
+    posix.close(sysfs)
     if cgroups >= 0:
         try:
             _put(cgroups, _CGROUP)

@@ -35,12 +35,12 @@ class Who(Record):
     home: str = ""
 
 
-def look_up(process: Process) -> Who:
-    """The user, by the numbers or by the /etc/passwd and /etc/group of the root that is in place now.
-    BadInput."""
+def look_up(process: Process, homeless: bool = True) -> Who:
+    """The user, by the numbers or by the /etc/passwd and /etc/group of the root that is in place now;
+    ``homeless``: where is their home? BadInput."""
     user = process.user
     if not user.name:
-        return Who(user.uid, user.gid, user.additional_gids, _home(user.uid))
+        return Who(user.uid, user.gid, user.additional_gids, _home(user.uid) if homeless else "")
     name, colon, group = user.name.partition(":")
     row = _row("/etc/passwd", name or "0", 7)
     if row is None and not _is_number(name or "0"):

@@ -33,17 +33,17 @@ _MAX_LINKS = 40
 
 
 class Sources:
-    """Mounts that are made, attached nowhere yet, by their place in ``Spec.mounts``; ``root`` is -1 for the
-    host's files."""
+    """Mounts that are made, attached nowhere yet, by their place in ``Spec.mounts``; ``root`` and ``sys``
+    are -1 where there is none."""
 
-    __slots__ = ("mounts", "root")
+    __slots__ = ("mounts", "root", "sys")
 
     def __init__(self) -> None:
         self.mounts: dict[int, int] = {}
-        self.root = -1
+        self.root = self.sys = -1
 
     def fds(self) -> list[int]:
-        return [*self.mounts.values(), *([self.root] if self.root >= 0 else [])]
+        return [fd for fd in (*self.mounts.values(), self.root, self.sys) if fd >= 0]
 
 
 def check(spec: Spec) -> None:
@@ -68,6 +68,8 @@ def outside(spec: Spec, sources: Sources) -> None:
     if spec.root:
         sources.root = _root_tree(spec)
         _make_points(spec, sources.root)
+    elif _shows_sys(spec) and "net" not in spec.fresh():
+        sources.sys = mountapi.fs("sysfs", (), _SAFE)
     for place, mount in enumerate(spec.mounts):
         kind = _SHOWS.get(mount.type)
         if parse(mount).bind or (kind and kind not in spec.fresh()):
@@ -193,27 +195,24 @@ def furnish(spec: Spec, sources: Sources) -> int:
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if spec.root_readonly:
             mountapi.set_attributes(root, RDONLY, recursive=True)
-        _host_views(spec, root)
+        _host_views(spec, root, sources.sys)
     _Furnisher(spec, root, sources).all()
     return root
 
 
-def _host_views(spec: Spec, root: int) -> None:
+def _shows_sys(spec: Spec) -> bool:
+    """Whether the host's files get a /sys of the container's network, as no mount says what is there."""
+    return bool(spec.namespace("net")) and "/sys" not in [m.destination.rstrip("/") for m in spec.mounts]
+
+
+def _host_views(spec: Spec, root: int, sys: int) -> None:
     """/proc and /sys of the new namespaces over the host's, unless the mounts say something else."""
     given = [m.destination.rstrip("/") for m in spec.mounts]
     if spec.namespace("pid") and "/proc" not in given:
         _attach(mountapi.fs("proc", (), _SAFE), mountapi.resolve(root, "proc"))
-    net = spec.namespace("net")
-    if net is None or "/sys" in given:
-        return
-    if net.path and "user" in spec.fresh():
-        # Only who owns a network namespace mounts a /sys of it: the host's stays, to be read only.
-        sys = mountapi.resolve(root, "sys")
-        mountapi.set_attributes(sys, RDONLY, recursive=True)
-        os.close(sys)
-    else:
+    if _shows_sys(spec):
         # Whoever has files to be read only is not to write cgroups either: root is their owner.
-        mounts.own_sys(bool(spec.readonly_paths))
+        mounts.own_sys(bool(spec.readonly_paths), sys)
 
 
 def _attach(mount: int, target: int) -> None:
@@ -344,7 +343,7 @@ class _Furnisher:
     @staticmethod
     def _mask(target: int) -> int:
         if _is_directory(target):
-            return mountapi.fs("tmpfs", (("size", "0"), ("nr_inodes", "2"), ("mode", "555")), RDONLY | _SAFE)
+            return mountapi.fs("tmpfs", (("size", "0"), ("nr_inodes", "2")), RDONLY | _SAFE)
         return devices.null_tree()
 
 
