@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weft.core.drivers.bridge import LENT
 from weft.core.ipam.pool import room
+from weft.engine.stats import limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,12 +85,15 @@ def publishes(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 
 def containers(work: Work, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The containers of these names, or all: id, name, state, pids, networks and the rest."""
+    """The containers of these names, or all: id, name, state, pids, networks and the rest.
+
+    What they use of their limits is looked up for those that are named.
+    """
     found = [work.store.container(n) for n in names] if names else work.store.containers()
     inodes = {s.name: work.netns_inode(s.name) for s, _ in found}
     inside = work.inside([s.name for s, _ in found])
     networks = {n.name: n for n in work.store.networks()}
-    return [_container(work, s, state, inodes[s.name], inside, networks) for s, state in found]
+    return [_container(work, s, state, inodes[s.name], inside, networks, bool(names)) for s, state in found]
 
 
 def _container(
@@ -99,9 +103,10 @@ def _container(
     inode: int,
     inside: dict[str, list[int]],
     networks: dict[str, Network],
+    used: bool,
 ) -> dict[str, Any]:
     endpoints = work.store.endpoints_of(sandbox.name)
-    running = state.word == "running" and state.pid is not None
+    running = state.word in ("running", "paused") and state.pid is not None
     # Held by its name alone, which somebody took off.
     gone = state.word == "running" and state.pid is None and not inode
     spaces = work.machine.inodes_of(state.pid) if running and state.pid else {}
@@ -118,7 +123,7 @@ def _container(
         "networks": {e.network: _membership(e, networks[e.network]) for e in endpoints},
         "namespaces": spaces or ({"net": inode} if inode else {}),
         "publish": [p for e in endpoints for p in publishes(e)],
-        "limits": {},
+        "limits": limits(work, sandbox, state, used),
         "command": list(sandbox.command),
         "dns": list(sandbox.dns),
         "extra_hosts": [f"{name}:{address}" for name, address in sandbox.extra_hosts],

@@ -293,6 +293,9 @@ EDIT = "edit"
 PUBLISH = "publish"
 UNPUBLISH = "unpublish"
 REPAIR = "repair"
+#: Containers frozen and let go on: the wish is their state.
+PAUSE = "pause"
+UNPAUSE = "unpause"
 _WITHOUT_MEMBERS = (
     CONNECT,
     DISCONNECT,
@@ -300,6 +303,8 @@ _WITHOUT_MEMBERS = (
     PUBLISH,
     UNPUBLISH,
     REPAIR,
+    PAUSE,
+    UNPAUSE,
     PROXY,
     NAMESPACE,
     NAMESPACE_GONE,
@@ -314,16 +319,16 @@ def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:
         _release(store, container, network, until)
         store.remove_endpoint(network, container)
         store.drop_foreign(container)
-    if verb == NAMESPACE:
+    if verb in (NAMESPACE, NAMESPACE_GONE):
+        forget_name = store.drop_namespace if verb == NAMESPACE else store.retire_namespace
         for name in subject.split("\n"):
-            store.drop_namespace(name)
-    if verb == NAMESPACE_GONE:
-        for name in subject.split("\n"):
-            store.retire_namespace(name)
+            forget_name(name)
     if verb in (PUBLISH, UNPUBLISH):
         for line in subject.split("\n")[2:]:
             for publish in parse_publish(line):
                 store.remove_publish(publish)
+    if verb == PAUSE:
+        _let_run(store, subject.split("\n"))
     if verb == EDIT:
         _put_back(store, subject)
     for name in members(verb, subject):
@@ -333,6 +338,14 @@ def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:
             store.remove_container(name)
     if verb == NETWORK:
         store.remove_network(subject.partition("\n")[0])
+
+
+def _let_run(store: Store, names: Sequence[str]) -> None:
+    for name in names:
+        if store.has_container(name):
+            state = store.container(name)[1]
+            if state.word == "paused":
+                store.set_state(name, state._replace(word="running"))
 
 
 def _put_back(store: Store, subject: str) -> None:
