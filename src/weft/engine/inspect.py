@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from weft.core.drivers.bridge import LENT
 from weft.core.ipam.pool import room
+from weft.core.model.clock import shown
+from weft.core.model.policy import signal_name
 from weft.engine.stats import limits
 
 TYPE_CHECKING = False
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from weft.core.model.network import Endpoint, Network, Pool, Sandbox
-    from weft.core.model.state import State
+    from weft.core.model.policy import Health
+    from weft.core.model.state import Life, State
     from weft.engine.work import Work
 
 
@@ -84,16 +87,34 @@ def publishes(endpoint: Endpoint) -> list[dict[str, Any]]:
     ]
 
 
-def containers(work: Work, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The containers of these names, or all: id, name, state, pids, networks and the rest.
-
-    What they use of their limits is looked up for those that are named.
-    """
+def containers(work: Work, names: Sequence[str] = (), others: bool = False) -> list[dict[str, Any]]:
+    """The containers of these names, or all: id, name, state, pids, networks and the rest. ``others``: with
+    those of other engines that are in weft's networks. What is used of limits is looked up for named ones."""
     found = [work.store.container(n) for n in names] if names else work.store.containers()
-    inodes = {s.name: work.netns_inode(s.name) for s, _ in found}
-    inside = work.inside([s.name for s, _ in found])
+    found += work.store.foreign() if others else []
+    inside = work.inside([s.name for s, _ in found if not s.target])
     networks = {n.name: n for n in work.store.networks()}
-    return [_container(work, s, state, inodes[s.name], inside, networks, bool(names)) for s, state in found]
+    rows = []
+    for sandbox, state in found:
+        inode = 0 if sandbox.target else work.netns_inode(sandbox.name)
+        if sandbox.target:
+            state, inode = _others(work, sandbox, inside)
+        rows.append(_container(work, sandbox, state, inode, inside, networks, bool(names)))
+    return rows
+
+
+def _others(work: Work, sandbox: Sandbox, inside: dict[str, list[int]]) -> tuple[State, int]:
+    """What becomes of a container that is not weft's; its processes come to ``inside``."""
+    from weft.core.model.state import State
+    from weft.engine.target import find
+
+    place = find(work, sandbox.target)
+    work.machine.unpin()
+    if place is None or place.inode != sandbox.inode:
+        return State("exited"), 0
+    pids = work.machine.processes([sandbox.inode])[sandbox.inode]
+    inside[sandbox.name] = pids
+    return State("running", pids[0] if pids else None), sandbox.inode
 
 
 def _container(
@@ -107,12 +128,14 @@ def _container(
 ) -> dict[str, Any]:
     endpoints = work.store.endpoints_of(sandbox.name)
     running = state.word in ("running", "paused") and state.pid is not None
+    life = work.store.life(sandbox.name)
     # Held by its name alone, which somebody took off.
     gone = state.word == "running" and state.pid is None and not inode
     spaces = work.machine.inodes_of(state.pid) if running and state.pid else {}
     return {
         "id": sandbox.id,
         "name": sandbox.name,
+        "engine": sandbox.name.partition(":")[0] if sandbox.target else "weft",
         "hostname": sandbox.hostname,
         "state": "exited" if gone else state.word,
         "pid": state.pid if running else None,
@@ -128,6 +151,38 @@ def _container(
         "dns": list(sandbox.dns),
         "extra_hosts": [f"{name}:{address}" for name, address in sandbox.extra_hosts],
         "auto_remove": sandbox.auto_remove,
+        **_life(work, sandbox, state, life),
+    }
+
+
+def _life(work: Work, sandbox: Sandbox, state: State, life: Life) -> dict[str, Any]:
+    """How it lives. Times are RFC 3339, None: not yet; ``monitor`` is who waits for its command."""
+    policy = life.policy
+    health = policy.health
+    status = {"status": life.health, "failing_streak": life.failures, "output": life.said}
+    return {
+        "started_at": shown(life.started_at) if life.started_at else None,
+        "finished_at": shown(life.finished_at) if life.finished_at else None,
+        "restart": policy.restart_shown,
+        "restart_count": life.restarts,
+        "stop_signal": signal_name(policy.stop_signal),
+        "stop_timeout": policy.stop_timeout,
+        "monitor": state.watcher,
+        "stdin_open": policy.stdin,
+        "health": {**status, "check": _check(health)} if health is not None else None,
+        "log": {"max_size": policy.log_size, "max_file": policy.log_files},
+    }
+
+
+def _check(health: Health) -> dict[str, Any]:
+    """Times in milliseconds."""
+    return {
+        "command": list(health.command),
+        "interval": health.interval,
+        "timeout": health.timeout,
+        "start_period": health.start_period,
+        "start_interval": health.start_interval,
+        "retries": health.retries,
     }
 
 

@@ -36,11 +36,11 @@ def sample(work: Work, names: Sequence[str] = ()) -> dict[str, Sample]:
 
 def _sample(work: Work, sandbox: Sandbox, state: State) -> Sample:
     if state.word not in ("running", "paused"):
-        return Sample(work.machine.ticks(), state.word)
+        return Sample(work.machine.monotonic_ns(), state.word)
     usage = work.machine.group_usage(sandbox.cgroup) if sandbox.command else None
     # The host's interfaces are not its own; in another container's they are not its alone, and are shown.
     traffic = None if sandbox.mode == "host" else work.machine.traffic(sandbox.name)
-    return Sample(work.machine.ticks(), state.word, usage, traffic)
+    return Sample(work.machine.monotonic_ns(), state.word, usage, traffic)
 
 
 def rows(work: Work, before: dict[str, Sample], after: dict[str, Sample]) -> list[dict[str, Any]]:

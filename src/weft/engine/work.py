@@ -221,7 +221,7 @@ class Work:
             self.say(f"warning: {error}")
         if verb != DETACH:
             for name in names:
-                self.machine.remove_file(self.log_file(name))
+                self.machine.remove_logs(self.log_file(name))
 
     def netns_inode(self, name: str) -> int:
         """A container's network namespace, also when somebody took its name off; 0 when it is gone."""
@@ -296,6 +296,9 @@ REPAIR = "repair"
 #: Containers frozen and let go on: the wish is their state.
 PAUSE = "pause"
 UNPAUSE = "unpause"
+#: A command started where its namespaces stand; a container that has exited renamed.
+START = "start"
+RENAME = "rename"
 _WITHOUT_MEMBERS = (
     CONNECT,
     DISCONNECT,
@@ -305,6 +308,8 @@ _WITHOUT_MEMBERS = (
     REPAIR,
     PAUSE,
     UNPAUSE,
+    START,
+    RENAME,
     PROXY,
     NAMESPACE,
     NAMESPACE_GONE,
@@ -320,9 +325,8 @@ def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:
         store.remove_endpoint(network, container)
         store.drop_foreign(container)
     if verb in (NAMESPACE, NAMESPACE_GONE):
-        forget_name = store.drop_namespace if verb == NAMESPACE else store.retire_namespace
         for name in subject.split("\n"):
-            forget_name(name)
+            (store.drop_namespace if verb == NAMESPACE else store.retire_namespace)(name)
     if verb in (PUBLISH, UNPUBLISH):
         for line in subject.split("\n")[2:]:
             for publish in parse_publish(line):
@@ -331,6 +335,8 @@ def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:
         _let_run(store, subject.split("\n"))
     if verb == EDIT:
         _put_back(store, subject)
+    elif verb == RENAME:
+        store.rename_container(*reversed(subject.split("\n")))
     for name in members(verb, subject):
         _release(store, name, "", until)
         store.remove_endpoints(name)
