@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from weft.core.model.namespace import Holder, NsFact
     from weft.core.model.network import Endpoint
     from weft.core.model.publish import Publish
+    from weft.core.model.task import Task
     from weft.core.model.unshare import Fresh
     from weft.core.ops.base import Op
     from weft.core.plan.plan import Plan
@@ -360,6 +361,26 @@ class LinuxMachine(Watched):
         from weft.linux import cgroup
 
         cgroup.end(self.cgroups().directories(path))
+
+    def traffic(self, netns: str) -> tuple[int, int] | None:
+        from weft.linux import links
+
+        return links.traffic(self._hands, netns)
+
+    def memory_total(self) -> int:
+        from weft.linux import usage
+
+        return usage.memory_total()
+
+    def monotonic_ns(self) -> int:
+        import time
+
+        return time.monotonic_ns()
+
+    def tasks(self, pids: Iterable[int]) -> list[Task]:
+        from weft.linux import tasks
+
+        return tasks.look(pids)
 
     def find_command(self, launch: Launch) -> None:
         from weft.linux import process

@@ -24,6 +24,7 @@ from weft.core.model.link import Space
 from weft.core.model.namespace import Holder, NsFact
 from weft.core.model.network import Endpoint
 from weft.core.model.publish import Publish
+from weft.core.model.task import Task
 from weft.core.model.unshare import Fresh
 from weft.core.ops.base import Op
 from weft.core.ops.cgroup import CgroupAdd, CgroupDel, CgroupFreeze, CgroupThaw
@@ -97,6 +98,8 @@ class FakeMachine:
         self.groups: set[str] = set()
         self.frozen: set[str] = set()
         self.usage: dict[str, Usage] = {}
+        self.carried: dict[str, tuple[int, int]] = {}
+        self.processes_seen: dict[int, Task] = {}
         self.group_members: dict[str, list[int]] = {}
         self.done: list[Op] = []
         self.said: list[str] = []
@@ -458,6 +461,19 @@ class FakeMachine:
 
     def end_group(self, path: str) -> None:
         self.frozen.discard(path)
+
+    def traffic(self, netns: str) -> tuple[int, int] | None:
+        return self.carried.get(netns)
+
+    def memory_total(self) -> int:
+        return 1 << 34
+
+    def monotonic_ns(self) -> int:
+        self.clock += 1
+        return self.clock * 1_000_000_000
+
+    def tasks(self, pids: Iterable[int]) -> list[Task]:
+        return [self.processes_seen[pid] for pid in pids if pid in self.processes_seen]
 
     def find_command(self, launch: Launch) -> None:
         if self.find_error is not None:

@@ -7,7 +7,7 @@ from weft.core.model.launch import Launch
 from weft.core.model.network import REST
 from weft.core.model.state import State
 from weft.core.plan.plan import Plan
-from weft.engine import container, events, lease, ports
+from weft.engine import container, events, group, lease, ports
 from weft.engine.container import Attached
 from weft.engine.lease import Claims
 from weft.engine.removal import reap
@@ -120,6 +120,9 @@ def _stand(work: Work, sandbox: Sandbox) -> tuple[Attached, str]:
         found, verb = Attached(sandbox, (), Plan(()), work.hosts_of(sandbox.name)), START
     else:
         found, verb = _again(work, sandbox), DETACH
+    if sandbox.command:
+        own = group.wants(work, sandbox, work.store.spec(sandbox.name))
+        found = found._replace(plan=Plan((*own, *found.plan.ops)))
     if work.dry:
         work.show(found.plan)
         return found, verb

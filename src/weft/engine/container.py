@@ -21,7 +21,7 @@ from weft.core.model.state import Life, State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import events, lease, ports
+from weft.engine import events, group, lease, ports
 from weft.engine.lease import Chosen, Claims
 from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
 from weft.engine.work import CONTAINER
@@ -72,8 +72,8 @@ def attach(work: Work, request: RunRequest) -> Attached:
         found = _decide(work, networks, request, Claims(fresh if work.dry else frozenset()))
         before = [] if fresh and work.dry else preparation(work, networks.values(), [found])
         before = [*before, *shard_steps(work, found.members)]
-        ports, group = _ports(work, found.members), _group(work, found.sandbox, request)
-        plan = Plan((*before, *ports, *group, *found.plan.ops))
+        before += group.wants(work, found.sandbox, request.spec) if request.command else ()
+        plan = Plan((*before, *_ports(work, found.members), *found.plan.ops))
         if work.dry:
             work.show(plan)
             return found._replace(plan=plan)
@@ -81,17 +81,6 @@ def attach(work: Work, request: RunRequest) -> Attached:
         return found._replace(plan=plan, entry=entry, first=bool(fresh))
 
     return _in_networks(work, _wanted([request]), make)
-
-
-def _group(work: Work, sandbox: Sandbox, request: RunRequest) -> tuple[Op, ...]:
-    """The cgroup of what has a command."""
-    if not request.command:
-        return ()
-    from weft.core.drivers.cgroup import group_wants
-    from weft.core.model.oci import Resources
-
-    wanted = request.spec.resources if request.spec is not None else Resources()
-    return group_wants(work.machine.cgroups(), sandbox.cgroup, wanted)
 
 
 def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:

@@ -6,6 +6,7 @@ from weft.core.drivers.bridge import LENT
 from weft.core.ipam.pool import room
 from weft.core.model.clock import shown
 from weft.core.model.policy import signal_name
+from weft.engine.stats import limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def publishes(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 def containers(work: Work, names: Sequence[str] = (), others: bool = False) -> list[dict[str, Any]]:
     """The containers of these names, or all: id, name, state, pids, networks and the rest. ``others``: with
-    those of other engines that are in weft's networks."""
+    those of other engines that are in weft's networks. What is used of limits is looked up for named ones."""
     found = [work.store.container(n) for n in names] if names else work.store.containers()
     found += work.store.foreign() if others else []
     inside = work.inside([s.name for s, _ in found if not s.target])
@@ -98,7 +99,7 @@ def containers(work: Work, names: Sequence[str] = (), others: bool = False) -> l
         inode = 0 if sandbox.target else work.netns_inode(sandbox.name)
         if sandbox.target:
             state, inode = _others(work, sandbox, inside)
-        rows.append(_container(work, sandbox, state, inode, inside, networks))
+        rows.append(_container(work, sandbox, state, inode, inside, networks, bool(names)))
     return rows
 
 
@@ -123,6 +124,7 @@ def _container(
     inode: int,
     inside: dict[str, list[int]],
     networks: dict[str, Network],
+    used: bool,
 ) -> dict[str, Any]:
     endpoints = work.store.endpoints_of(sandbox.name)
     running = state.word in ("running", "paused") and state.pid is not None
@@ -144,7 +146,7 @@ def _container(
         "networks": {e.network: _membership(e, networks[e.network]) for e in endpoints},
         "namespaces": spaces or ({"net": inode} if inode else {}),
         "publish": [p for e in endpoints for p in publishes(e)],
-        "limits": {},
+        "limits": limits(work, sandbox, state, used),
         "command": list(sandbox.command),
         "dns": list(sandbox.dns),
         "extra_hosts": [f"{name}:{address}" for name, address in sandbox.extra_hosts],

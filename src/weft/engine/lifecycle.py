@@ -10,6 +10,7 @@ from weft.core.ops.process import Signal
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
 from weft.engine import again, events
+from weft.engine.pause import let_go
 from weft.engine.removal import lost, reap
 from weft.engine.work import RENAME
 
@@ -84,16 +85,13 @@ def _signal(work: Work, one: Living, number: int, stopped: bool) -> None:
     if work.dry:
         return
     work.machine.signal(*one.process, number)
-    if one.state.word == "paused" and number == SIGKILL:
-        thaw(work, one.sandbox.name)
+    if one.state.word == "paused" and (stopped or number == SIGKILL):
+        # What is frozen takes no signal; under version 1 of cgroups not even SIGKILL.
+        let_go(work, [(one.sandbox, one.state)])
     with work.store.write():
         if stopped:
             work.store.set_life(one.sandbox.name, one.life._replace(stopped=True))
         events.note(work, "kill", [one.sandbox], signal=number)
-
-
-def thaw(work: Work, name: str) -> None:
-    """A frozen process takes no signal, not even SIGKILL (cgroup v1's freezer)."""
 
 
 def stop(work: Work, names: Sequence[str], seconds: int | None = None) -> list[str]:

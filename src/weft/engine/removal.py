@@ -12,7 +12,7 @@ from weft.core.ops.file import HostsDel, HostsFileDel
 from weft.core.ops.loopback import LoopbackDel
 from weft.core.ops.netns import NetnsEnd
 from weft.core.plan.plan import Plan
-from weft.engine import events, proxy
+from weft.engine import events, group, proxy
 from weft.engine.work import CONTAINER, DETACH
 
 TYPE_CHECKING = False
@@ -139,18 +139,7 @@ def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
         ops += Plan(endpoint_elements(networks[endpoint.network], endpoint)).undo().ops
     ops += driver.flush_wants([p for e in endpoints for p in e.publish])
     ops += forget_names(work, networks, endpoints, going)
-    return Plan((*ops, *_own_files(work, found), *_names(found), *_groups(work, found)))
-
-
-def _groups(work: Work, found: Sequence[Sandbox]) -> list[Op]:
-    """The cgroups of those with a command."""
-    paths = [s.cgroup for s in found if s.command]
-    if not paths:
-        return []
-    from weft.core.drivers.cgroup import group_goes
-
-    cgroups = work.machine.cgroups()
-    return [op for path in paths for op in group_goes(cgroups, path)]
+    return Plan((*ops, *_own_files(work, found), *_names(found), *group.goes(work, found)))
 
 
 def forget_names(

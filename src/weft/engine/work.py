@@ -293,6 +293,9 @@ EDIT = "edit"
 PUBLISH = "publish"
 UNPUBLISH = "unpublish"
 REPAIR = "repair"
+#: Containers frozen and let go on: the wish is their state.
+PAUSE = "pause"
+UNPAUSE = "unpause"
 #: A command started where its namespaces stand; a container that has exited renamed.
 START = "start"
 RENAME = "rename"
@@ -303,6 +306,8 @@ _WITHOUT_MEMBERS = (
     PUBLISH,
     UNPUBLISH,
     REPAIR,
+    PAUSE,
+    UNPAUSE,
     START,
     RENAME,
     PROXY,
@@ -326,6 +331,8 @@ def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:
         for line in subject.split("\n")[2:]:
             for publish in parse_publish(line):
                 store.remove_publish(publish)
+    if verb == PAUSE:
+        _let_run(store, subject.split("\n"))
     if verb == EDIT:
         _put_back(store, subject)
     elif verb == RENAME:
@@ -337,6 +344,14 @@ def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:
             store.remove_container(name)
     if verb == NETWORK:
         store.remove_network(subject.partition("\n")[0])
+
+
+def _let_run(store: Store, names: Sequence[str]) -> None:
+    for name in names:
+        if store.has_container(name):
+            state = store.container(name)[1]
+            if state.word == "paused":
+                store.set_state(name, state._replace(word="running"))
 
 
 def _put_back(store: Store, subject: str) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 from _socket import AF_INET, AF_INET6, inet_ntop
 
+from weft.core.model.errors import NotFound
 from weft.core.model.link import Space
 from weft.core.wire import neighbour as nb
 from weft.core.wire import rtnetlink as rt
@@ -142,6 +143,24 @@ def _addresses(payloads: Iterable[bytes]) -> Addresses:
 def of(hands: Hands, where: str) -> list[rt.Link]:
     """The links of one namespace, called as plans call it. NotFound."""
     return [rt.get_link(p) for p in hands.route_in(where).dump(rt.dump_links())]
+
+
+def traffic(hands: Hands, where: str) -> tuple[int, int] | None:
+    """Bytes that a namespace's links but lo have received and sent; None when it is gone."""
+    try:
+        dumped = hands.within(where, _dump)
+    except NotFound:
+        return None
+    found = [c for link, c in _counted(dumped) if not link.flags & rt.IFF_LOOPBACK]
+    return sum([c.rx_bytes for c in found]), sum([c.tx_bytes for c in found])
+
+
+def _dump() -> list[bytes]:
+    route = Netlink(NETLINK_ROUTE)
+    try:
+        return list(route.dump(rt.dump_links()))
+    finally:
+        route.close()
 
 
 def bridge(

@@ -26,6 +26,12 @@ def of_group(found: Cgroups, path: str) -> Usage | None:
     return usage if there else None
 
 
+def memory_total() -> int:
+    """Bytes of memory that the host has (proc_meminfo(5))."""
+    words = read("/proc/meminfo").partition("MemTotal:")[2].split(None, 1)
+    return int(words[0]) * 1024 if words else 0
+
+
 def _number(directory: str, file: str, missing: int = -1) -> int:
     """A file with one number; ``max`` is 0, as no limit is."""
     text = read(f"{directory}/{file}").strip()

@@ -309,6 +309,28 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "weft events --since 1h --until 0s --filter event=die",
     ),
     "port": ("C", (), "show:port", "a container's published ports", "weft port web"),
+    "stats": (
+        "[C...]",
+        (("--no-stream", "", "once; else again every second, on a terminal"),),
+        "limits:stats",
+        "what containers use of CPU, memory, network and processes",
+        "weft stats --no-stream web",
+    ),
+    "top": (
+        "[C] [COLUMN...]",
+        (),
+        "limits:top",
+        "the processes of a container, or of all, with their pids outside and inside",
+        "weft top web pid,nspid,rss,args",
+    ),
+    "pause": (
+        "C...",
+        (),
+        "limits:pause",
+        "stop all processes of containers where they are",
+        "weft pause web",
+    ),
+    "unpause": ("C...", (), "limits:unpause", "let paused containers go on", "weft unpause web"),
     "rm": (
         "C...",
         (("--force -f", "", "end its processes first"),),
@@ -514,7 +536,7 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
 }
 
 NOT_YET = (
-    *"pause unpause top stats spec".split(),
+    "spec",
     *"why doctor serve dns up down diff config status".split(),
     "kernel birth",
     *"shape partition heal capture".split(),

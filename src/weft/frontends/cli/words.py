@@ -91,7 +91,8 @@ def _bash() -> str:
   elif [[ $cur == -* ]]; then case "$cmd" in
 {cases}  esac
   else case "$cmd" in
-    attach|exec|inspect|kill|logs|port|rename|restart|rm|start|stop|wait) words=$(weft ps -a -q 2>/dev/null);;
+    attach|exec|inspect|kill|logs|port|rename|restart|rm|start|stop|wait|stats|top|pause|unpause)
+      words=$(weft ps -a -q 2>/dev/null);;
     "net inspect"|"net rm"|"net edit") words=$(weft net ls -q 2>/dev/null);;
     {_MEMBERS}) if [ "$COMP_CWORD" = 3 ]; then words=$(weft net ls -q 2>/dev/null)
       else words=$(weft ps -a -q 2>/dev/null); fi;;
@@ -111,7 +112,8 @@ def _zsh() -> str:
 #: What follows a command in fish: (condition, words).
 _FISH = (
     (
-        "__fish_seen_subcommand_from attach exec inspect kill logs port rename restart rm start stop wait;"
+        "__fish_seen_subcommand_from attach exec inspect kill logs port rename restart rm start stop wait"
+        " stats top pause unpause;"
         " and not __fish_seen_subcommand_from net",
         "(weft ps -a -q 2>/dev/null)",
     ),
