@@ -30,17 +30,18 @@ def prepared() -> None:
     os.makedirs("/run/weft/hosts")
     Path(HOSTS).write_text("10.0.0.2\tweb\n")
     Path(RESOLV).write_text("nameserver 192.0.2.1\n")
+    Path("/run/log").touch()
     command("ip", "netns", "add", "web")
 
 
-def launch(*argv: str, log: str = "", cwd: str = "/", name: str = "web", hosts: str = HOSTS) -> Launch:
+def launch(*argv: str, cwd: str = "/", name: str = "web", hosts: str = HOSTS) -> Launch:
     found = complete(asked(argv, ENV, cwd), Sandbox("", name, "its-name"), hosts)
     names = [m._replace(source=RESOLV) if "resolv" in m.destination else m for m in found.mounts]
-    return Launch(found._replace(mounts=tuple(names)), name, log)
+    return Launch(found._replace(mounts=tuple(names)), name)
 
 
 def shell(script: str, log: str = "") -> Launch:
-    return launch("sh", "-c", script, log=log)
+    return launch("sh", "-c", f"exec > {log}; {script}" if log else script)
 
 
 def ended(pid: int, within: float = 10) -> bool:
@@ -176,10 +177,10 @@ def test_what_it_sees(host: Host) -> None:
     prepared()
     os.makedirs("/run/work")
     script = (
-        "hostname; pwd; cat /etc/hosts /etc/resolv.conf; ls /sys/class/net; env; ls /proc/self/fd;"
+        "exec > /run/log; hostname; pwd; cat /etc/hosts /etc/resolv.conf; ls /sys/class/net; env; ls /proc/self/fd;"
         "umask; echo $0 $1"
     )
-    child = enter.start(launch("sh", "-c", script, "one", "two words", cwd="/run/work", log="/run/log"))
+    child = enter.start(launch("sh", "-c", script, "one", "two words", cwd="/run/work"))
     inherited = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(inherited, True)
     child.go("sh")
@@ -233,7 +234,6 @@ def test_why_it_could_not_start(host: Host) -> None:
         (launch("true", cwd="/nowhere"), KernelError, "/nowhere"),
         (launch("true", name="gone"), NotFound, "no network namespace gone"),
         (launch("true", hosts="/nowhere"), KernelError, "mount"),
-        (launch("true", log="/nowhere/log"), KernelError, "/nowhere/log"),
     )
     for wanted, kind, words in cases:
         child = enter.start(wanted)

@@ -95,7 +95,9 @@ def test_the_schema_is_sqlites_own_and_whole(path: str) -> None:
     with sqlite3.connect(path) as db:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-    known = set("meta network pool container endpoint address resting publish namespace journal spec".split())
+    known = set(
+        "meta network pool container endpoint address resting publish namespace journal spec life event".split()
+    )
     assert tables - {"sqlite_sequence"} == known
 
 

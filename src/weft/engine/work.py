@@ -221,6 +221,7 @@ class Work:
         if verb != DETACH:
             for name in names:
                 self.machine.remove_logs(self.log_file(name))
+                self.machine.remove_door(name)
 
     def netns_inode(self, name: str) -> int:
         """A container's network namespace, also when somebody took its name off; 0 when it is gone."""

@@ -22,6 +22,7 @@ from weft.core.ops import (
     loopback,
     netns,
     nft,
+    process,
     route,
     rule,
     shard,
