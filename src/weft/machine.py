@@ -344,10 +344,10 @@ class LinuxMachine(Watched):
         process.end_children()
         return code
 
-    def become(self, launch: Launch, pid: int | None, started: int | None) -> None:
-        from weft.linux import enter
+    def become(self, launch: Launch, pid: int | None, started: int | None) -> int:
+        from weft.linux.launch import execute
 
-        enter.become_container(launch, pid, started)
+        return execute(launch, pid, started)
 
     def named(self, name: str) -> tuple[tuple[str, str], ...]:
         folder = f"{self.run_dir}/ns/{name}"

@@ -44,9 +44,10 @@ class Watched:
             if fresh:
                 self.remove_logs(launch.log)  # of an earlier container of that name, if a crash left them
             return Monitored(launch, (launcher(), self._root), self.run_dir)
-        from weft.linux import enter, process
+        from weft.linux import launch as starter
+        from weft.linux import process
 
-        return enter.start(launch, process.Foreground)
+        return starter.start(launch, process.Foreground)
 
     def start_again(self, launch: Launch) -> Process:
         from weft.services.monitor import Again

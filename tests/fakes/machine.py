@@ -433,8 +433,9 @@ class FakeMachine:
     def wait(self, pid: int) -> int:
         return 0
 
-    def become(self, launch: Launch, pid: int | None, started: int | None) -> None:
+    def become(self, launch: Launch, pid: int | None, started: int | None) -> int:
         self.said.append(f"become {' '.join(launch.argv)}")
+        return 0
 
     def named(self, name: str) -> tuple[tuple[str, str], ...]:
         return (("net", f"/run/netns/{name}"),) if name in self.netns else ()

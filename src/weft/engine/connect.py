@@ -14,6 +14,7 @@ from weft.core.ops.hop import GatewayChange
 from weft.core.ops.link import LinkDel
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
+from weft.core.record import Record
 from weft.engine import container, events, ports, removal
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
@@ -32,7 +33,17 @@ if TYPE_CHECKING:
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-:/@")
 
 
-def connect(work: Work, name: str, join: Join, publish: Sequence[Publish] = ()) -> Endpoint:
+class Called(Record):
+    """What a namespace is called in networks, ``runc:web``, and its host name there, where somebody knows
+    better than TARGET says."""
+
+    name: str
+    hostname: str = ""
+
+
+def connect(
+    work: Work, name: str, join: Join, publish: Sequence[Publish] = (), called: Called | None = None
+) -> Endpoint:
     """Connects a container or TARGET to ``join.network``. Conflict when it is in that network already, or the
     address is taken; NotFound, BadInput, Exhausted."""
     check_join(join)
@@ -40,7 +51,7 @@ def connect(work: Work, name: str, join: Join, publish: Sequence[Publish] = ()) 
     with work.machine.lock():
         work.recover()
         network = work.store.network(join.network)
-        sandbox, netns = _sandbox(work, target)
+        sandbox, netns = _sandbox(work, target, called)
         members = members_of(work, sandbox.name)
         if any(e.network == network.name for _, e in members):
             raise Conflict(
@@ -109,7 +120,7 @@ def members_of(work: Work, name: str) -> container.Members:
     return tuple([(work.store.network(e.network), e) for e in work.store.endpoints_of(name)])
 
 
-def _sandbox(work: Work, target: Target) -> tuple[Sandbox, str]:
+def _sandbox(work: Work, target: Target, called: Called | None) -> tuple[Sandbox, str]:
     """What is to be connected, and the path or name of its namespace where that is not weft's own ("")."""
     if target.kind == "host":
         raise BadInput("the host is in every network already: it has each gateway's address")
@@ -121,7 +132,7 @@ def _sandbox(work: Work, target: Target) -> tuple[Sandbox, str]:
     from weft.engine.target import place
 
     found = place(work, target)
-    name = foreign_name(target)
+    name = called.name if called else foreign_name(target)
     mine = next(
         (s for s, _ in work.store.containers() if work.machine.netns_inode(s.name) == found.inode), None
     )
@@ -133,6 +144,7 @@ def _sandbox(work: Work, target: Target) -> tuple[Sandbox, str]:
     if found.inode == work.machine.pin(""):
         raise BadInput(f"{target} is in the host's own network namespace", "it reaches every network already")
     hostname = "" if target.kind in ("pid", "path") else target.value.lower()
+    hostname = called.hostname if called else hostname
     plain = hostname if _is_hostname(hostname) else ""
     sandbox = Sandbox(
         work.store.root, name, plain, created=work.machine.now(), target=str(target), inode=found.inode

@@ -158,18 +158,22 @@ def _decide(work: Work, networks: dict[str, Network], request: RunRequest, claim
         chosen += found
     members = ports.published(work, members, request.publish, claims)
     sandbox = _sandbox(work, request, [n for n, _ in members])
-    return _standing(work, sandbox, members)._replace(chosen=tuple(chosen))
+    return _standing(work, sandbox, members, request.rooted)._replace(chosen=tuple(chosen))
 
 
-def _standing(work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]]) -> Attached:
+def _standing(
+    work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]], rooted: bool
+) -> Attached:
     own = len(members) > 1 or bool(sandbox.extra_hosts)
     hosts = work.own_hosts_file(sandbox.name) if own else work.hosts_file(members[0][0].name)
-    return Attached(sandbox, tuple(members), Plan(_wants(work, sandbox, members, hosts, own)), hosts)
+    plan = Plan(_wants(work, sandbox, members, hosts, own, rooted))
+    return Attached(sandbox, tuple(members), plan, hosts)
 
 
 def reattach(work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]]) -> Attached:
     """One that has exited, in places that are decided; the whole plan."""
-    found = _standing(work, sandbox, members)
+    spec = work.store.spec(sandbox.name)
+    found = _standing(work, sandbox, members, spec is not None and bool(spec.root))
     before = (*preparation(work, [n for n, _ in members], [found]), *shard_steps(work, members))
     return found._replace(plan=Plan((*before, *_ports(work, members), *found.plan.ops)))
 
@@ -312,7 +316,10 @@ def by_mode(work: Work, request: RunRequest, known: Sandbox | None = None) -> At
     lines = tuple([f"{address}\t{name}" for name, address in sandbox.extra_hosts])
     hosts = work.own_hosts_file(request.name)
     sandbox = sandbox._replace(dns=request.dns)
-    wants = (*driver.sandbox_wants(sandbox, hosts, lines), *driver.sandbox_starts(sandbox))
+    wants = (
+        *driver.sandbox_wants(sandbox, hosts, lines, rooted=request.rooted),
+        *driver.sandbox_starts(sandbox),
+    )
     return Attached(sandbox, (), Plan(wants), hosts)
 
 
@@ -328,14 +335,20 @@ def _shared(work: Work, request: RunRequest, donor: str, known: Sandbox | None) 
         hostname=other.hostname, dns=other.dns, search=other.search, mode=f"container:{other.name}"
     )
     hosts = work.hosts_of(other.name)
-    return Attached(sandbox, (), Plan(driver.sandbox_wants(sandbox, hosts, donor=other.name)), hosts)
+    wants = driver.sandbox_wants(sandbox, hosts, donor=other.name, rooted=request.rooted)
+    return Attached(sandbox, (), Plan(wants), hosts)
 
 
 def _wants(
-    work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]], shown: str, own: bool
+    work: Work,
+    sandbox: Sandbox,
+    members: Sequence[tuple[Network, Endpoint]],
+    shown: str,
+    own: bool,
+    rooted: bool,
 ) -> tuple[Op, ...]:
     lines = work.own_hosts_lines(sandbox) if own else None
-    ops = list(driver.sandbox_wants(sandbox, shown, lines))
+    ops = list(driver.sandbox_wants(sandbox, shown, lines, rooted=rooted))
     for network, endpoint in members:
         ops += driver.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]

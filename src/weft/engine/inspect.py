@@ -86,13 +86,34 @@ def publishes(endpoint: Endpoint) -> list[dict[str, Any]]:
     ]
 
 
-def containers(work: Work, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The containers of these names, or all: id, name, state, pids, networks and the rest."""
+def containers(work: Work, names: Sequence[str] = (), others: bool = False) -> list[dict[str, Any]]:
+    """The containers of these names, or all: id, name, state, pids, networks and the rest. ``others``: with
+    those of other engines that are in weft's networks."""
     found = [work.store.container(n) for n in names] if names else work.store.containers()
-    inodes = {s.name: work.netns_inode(s.name) for s, _ in found}
-    inside = work.inside([s.name for s, _ in found])
+    found += work.store.foreign() if others else []
+    inside = work.inside([s.name for s, _ in found if not s.target])
     networks = {n.name: n for n in work.store.networks()}
-    return [_container(work, s, state, inodes[s.name], inside, networks) for s, state in found]
+    rows = []
+    for sandbox, state in found:
+        inode = 0 if sandbox.target else work.netns_inode(sandbox.name)
+        if sandbox.target:
+            state, inode = _others(work, sandbox, inside)
+        rows.append(_container(work, sandbox, state, inode, inside, networks))
+    return rows
+
+
+def _others(work: Work, sandbox: Sandbox, inside: dict[str, list[int]]) -> tuple[State, int]:
+    """What becomes of a container that is not weft's; its processes come to ``inside``."""
+    from weft.core.model.state import State
+    from weft.engine.target import find
+
+    place = find(work, sandbox.target)
+    work.machine.unpin()
+    if place is None or place.inode != sandbox.inode:
+        return State("exited"), 0
+    pids = work.machine.processes([sandbox.inode])[sandbox.inode]
+    inside[sandbox.name] = pids
+    return State("running", pids[0] if pids else None), sandbox.inode
 
 
 def _container(
@@ -112,6 +133,7 @@ def _container(
     return {
         "id": sandbox.id,
         "name": sandbox.name,
+        "engine": sandbox.name.partition(":")[0] if sandbox.target else "weft",
         "hostname": sandbox.hostname,
         "state": "exited" if gone else state.word,
         "pid": state.pid if running else None,

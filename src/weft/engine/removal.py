@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
 from weft.core.firewall.elements import endpoint_elements
-from weft.core.model.errors import Conflict
+from weft.core.model.errors import BadInput, Conflict
 from weft.core.model.network import Endpoint, Network, Sandbox
 from weft.core.model.state import State
 from weft.core.ops.base import Op
@@ -37,6 +37,7 @@ def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
     """The same with the lock held."""
     pairs = [work.store.container(name) for name in dict.fromkeys(names)]
     found = [sandbox for sandbox, _ in pairs]
+    check_own(found)
     check_joiners(work, found)
     inside = work.inside([s.name for s in found])
     waiting = [(s, state) for s, state in pairs if state.word == "restarting"]
@@ -74,6 +75,16 @@ def note_gone(work: Work, gone: Sequence[Sandbox]) -> None:
     """Puts down that containers are removed."""
     events.note_members(work, "disconnect", [e for s in gone for e in work.store.endpoints_of(s.name)])
     events.note(work, "destroy", gone)
+
+
+def check_own(found: Sequence[Sandbox]) -> None:
+    """BadInput for a container of another engine: its end is that one's to bring about."""
+    for sandbox in found:
+        if sandbox.target:
+            raise BadInput(
+                f"{sandbox.name} is not weft's to remove",
+                f"`weft net disconnect NET {sandbox.name}` takes it out of a network",
+            )
 
 
 def check_joiners(work: Work, found: Sequence[Sandbox]) -> None:

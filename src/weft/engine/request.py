@@ -58,6 +58,11 @@ class RunRequest(Record):
     spec: Spec | None = None
     policy: Policy = Policy()
 
+    @property
+    def rooted(self) -> bool:
+        """Whether it has a root of its own."""
+        return self.spec is not None and bool(self.spec.root)
+
 
 #: The interface that gets no name.
 _MOST_NETWORKS = 100

@@ -8,7 +8,7 @@ from weft.core.model.state import State
 from weft.core.record import Record
 from weft.engine import container
 from weft.engine.network import drop_default
-from weft.engine.spec import asked, complete
+from weft.engine.spec import asked, complete, resolve
 from weft.engine.work import CONTAINER
 
 TYPE_CHECKING = False
@@ -40,11 +40,12 @@ def run(
     In a dry run nothing is started. CommandNotFound, CommandNotExecutable, and what ``attach`` raises.
     """
     spec = request.spec or asked(request.command)
+    resolved = resolve(work, spec)
     request = request._replace(spec=spec)
-    work.machine.find_command(Launch(spec, request.name))
+    work.machine.find_command(Launch(resolved, request.name))
     found = container.attach(work, request)
     log = work.log_file(request.name) if monitored(request, detach) else ""
-    launch = Launch(complete(spec, found.sandbox, found.hosts), request.name, log, request.policy, size)
+    launch = Launch(complete(resolved, found.sandbox, found.hosts), request.name, log, request.policy, size)
     if work.dry:
         return found, launch, None
 

@@ -65,7 +65,7 @@ class Engines:
 
     def _claimed(self) -> dict[int, InCgroup]:
         """What the engines' files say of first processes."""
-        found = {}
+        found = self._bare()
         for space in self._list(_TASKS):
             engine = _SPACES.get(space, "containerd")
             for id in self._list(f"{_TASKS}/{space}"):
@@ -82,6 +82,17 @@ class Engines:
             first = state.get("Pid") if isinstance(state, dict) else None
             found[self._older(first, path) if isinstance(first, int) else 0] = InCgroup("docker", id)
         found.pop(0, None)
+        return found
+
+    def _bare(self) -> dict[int, InCgroup]:
+        """What OCI runtimes' own files say: of those that nobody else has started through them."""
+        found = {}
+        for runtime, file, key in (("runc", "state.json", "init_process_pid"), ("crun", "status", "pid")):
+            for id in self._list(f"/run/{runtime}"):
+                path = f"/run/{runtime}/{id}/{file}"
+                said = self._json(path, _ONE)
+                pid = said.get(key) if isinstance(said, dict) else None
+                found[self._older(pid, path) if isinstance(pid, int) else 0] = InCgroup(runtime, id)
         return found
 
     def _list(self, path: str) -> list[str]:
@@ -185,8 +196,8 @@ class Engines:
         incus = any(os.path.isdir(f"{place}/{found.id}") for place in places)
         return "incus" if incus else "lxc", found.id
 
-    def _systemd(self, found: InCgroup, home: str) -> tuple[str, object]:
-        return "systemd", found.id
+    def _same(self, found: InCgroup, home: str) -> tuple[str, object]:
+        return found.engine, found.id
 
     def _annotations(self, path: str) -> dict[str, object]:
         said = self._json(path, _ONE)
@@ -320,5 +331,7 @@ _NAMES = {
     "containerd": Engines._containerd,
     "cri": Engines._cri,
     "lxc": Engines._lxc,
-    "systemd": Engines._systemd,
+    "systemd": Engines._same,
+    "runc": Engines._same,
+    "crun": Engines._same,
 }

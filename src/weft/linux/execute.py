@@ -339,7 +339,7 @@ class Hands:
 
     def _file(self, op: Op) -> None:
         if isinstance(op, n.EtcNetns):
-            files.write_etc_netns(op.name, op.hosts, op.resolv)
+            files.write_etc_netns(op.name, op.hosts, op.resolv, op.hostname)
         elif isinstance(op, n.EtcNetnsDel):
             files.remove_etc_netns(op.name)
         elif isinstance(op, f.HostsDel):

@@ -1,8 +1,9 @@
-"""Terminals: taken as a command's own, made raw, measured, and passed through (termios(3), ioctl_tty(2))."""
+"""Terminals: received from a container, made raw, measured, and passed through (termios(3), ioctl_tty(2))."""
 
 from __future__ import annotations
 
 import posix
+from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC
 from _socket import SocketType as Socket
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 
@@ -15,19 +16,22 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # as in linux/process
 
-_TIOCSCTTY, _TIOCGWINSZ, _TIOCSWINSZ = 0x540E, 0x5413, 0x5414
+_TIOCGWINSZ, _TIOCSWINSZ = 0x5413, 0x5414
 _CHUNK = 1 << 14
 _GONE = POLLERR | POLLHUP
 #: What a terminal is put back before.
 _ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
 
 
-def take() -> None:
-    """The terminal at descriptor 0 becomes the controlling one of a session of the caller's own."""
-    from fcntl import ioctl
+def receive(console: Socket) -> int:
+    """The end of a terminal that a container's process hands out (linux/pty.py). KernelError."""
+    room = CMSG_SPACE(4)
+    _, found, _, _ = console.recvmsg(1, room, MSG_CMSG_CLOEXEC)
+    if not found:
+        from weft.core.model.errors import KernelError
 
-    posix.setsid()
-    ioctl(0, _TIOCSCTTY, 0)
+        raise KernelError("the container's process gave no terminal")
+    return int.from_bytes(found[0][2][:4], "little")
 
 
 def size(fd: int) -> tuple[int, int]:

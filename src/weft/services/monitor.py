@@ -11,9 +11,11 @@ command line dies before it has put the container on record.
 from __future__ import annotations
 
 import os
+from _socket import socketpair
 
 from weft.core.model.errors import KernelError, WeftError
-from weft.linux import door, enter, process, terminal
+from weft.linux import door, process, terminal
+from weft.linux.launch import start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,20 +40,32 @@ class Begun:
         """``folder`` is where its door is. What ``process.start`` raises; CommandNotFound and so on."""
         self.launch = launch
         self._fds = {"door": door.listen(folder, launch.name)}
-        spec = launch.spec
-        theirs = self._terminal() if spec.process.terminal else self._pipes(launch.policy.stdin)
+        if launch.spec.process.terminal:
+            self._with_terminal()
+        else:
+            self._with_pipes()
+
+    def _with_terminal(self) -> None:
+        """The terminal is one of the container's own; its other end comes to us."""
+        ours, theirs = socketpair()
         try:
-            self.child = _started(launch, theirs)
+            self.child = start(self.launch, console=theirs.fileno())
+            theirs.close()
+            self.child.prepared(self.launch.argv[0])
+            self._fds["tty"] = terminal.receive(ours)
+        finally:
+            ours.close()
+            theirs.close()
+        terminal.set_size(self._fds["tty"], *self.launch.size)
+
+    def _with_pipes(self) -> None:
+        theirs = self._pipes(self.launch.policy.stdin)
+        try:
+            self.child = start(self.launch, stdio=theirs)
         finally:
             for fd in set(theirs):
                 os.close(fd)
-        self.child.prepared(launch.argv[0])
-
-    def _terminal(self) -> tuple[int, int, int]:
-        ours, theirs = os.openpty()
-        self._fds["tty"] = ours
-        terminal.set_size(ours, *self.launch.size)
-        return theirs, theirs, theirs
+        self.child.prepared(self.launch.argv[0])
 
     def _pipes(self, stdin: bool) -> tuple[int, int, int]:
         self._fds["out"], out = os.pipe2(os.O_CLOEXEC)
@@ -98,16 +112,6 @@ def become_waiting(program: Sequence[str], name: str, milliseconds: int) -> NoRe
         launcher,
         {"name": name, "delay": milliseconds, "program": launcher, **({"root": root} if root else {})},
     )
-
-
-def _started(launch: Launch, stdio: tuple[int, int, int]) -> process.Child:
-    """The command with these as its standard streams, which are ours for a moment."""
-    for number, fd in enumerate(stdio):
-        os.dup2(fd, number)
-    try:
-        return enter.start(launch)
-    finally:
-        _null()
 
 
 def _null() -> None:

@@ -71,7 +71,9 @@ class Members(Networks):
 
     def set_spec(self, name: str, spec: Spec) -> None:
         """Stores what a container is."""
-        self._db.execute("INSERT OR REPLACE INTO spec VALUES (?,?)", (name, dump_spec(spec)))
+        self._db.execute(
+            "INSERT OR REPLACE INTO spec VALUES (?,?,?)", (name, int(bool(spec.root)), dump_spec(spec))
+        )
 
     def spec(self, name: str) -> Spec | None:
         """What a container is; None when nothing but its networks was asked for. Damaged."""
@@ -82,6 +84,10 @@ class Members(Networks):
             return load_spec(row[0])
         except (ValueError, SyntaxError) as error:
             raise Damaged(f"the database's row of container {name} is damaged: {error}") from None
+
+    def rooted(self) -> frozenset[str]:
+        """The containers that have a root of their own."""
+        return frozenset([row[0] for row in self._db.execute("SELECT container FROM spec WHERE rooted=1")])
 
     def drop_foreign(self, name: str) -> None:
         """Forgets a namespace of somebody else's that is in no network any more."""

@@ -59,7 +59,7 @@ CREATE TABLE publish (
   PRIMARY KEY (proto, host_port, host)) WITHOUT ROWID;
 CREATE INDEX publish_container ON publish (container, network);
 CREATE INDEX publish_loopback ON publish (loopback) WHERE loopback = 1;
-CREATE TABLE spec (container TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE spec (container TEXT PRIMARY KEY, rooted INTEGER NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE life (
   container TEXT PRIMARY KEY, policy TEXT NOT NULL, stopped INTEGER NOT NULL, restarts INTEGER NOT NULL,
   backoff INTEGER NOT NULL, started_at INTEGER NOT NULL, finished_at INTEGER NOT NULL, health TEXT NOT NULL,

@@ -201,7 +201,9 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         st.just("") | PRINTABLE,
         PLACES,
     ),
-    netns.EtcNetns: st.builds(netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30)),
+    netns.EtcNetns: st.builds(
+        netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30), st.just("") | NAMES
+    ),
     netns.EtcNetnsDel: st.builds(netns.EtcNetnsDel, NAMES),
     foreign.PassAdd: st.builds(foreign.PassAdd, FOREIGN, IFNAMES, APART),
     foreign.PassDel: st.builds(foreign.PassDel, FOREIGN, IFNAMES, APART),

@@ -12,7 +12,7 @@ from weft.core.model.names import check_ifname, check_name
 from weft.core.record import Record
 
 #: The engines whose containers can be named, in the order in which they are asked.
-ENGINES = ("weft", "docker", "podman", "containerd", "cri", "lxc", "incus", "systemd")
+ENGINES = ("weft", "docker", "podman", "containerd", "cri", "lxc", "incus", "systemd", "runc", "crun")
 _PREFIXES = ("netns", *ENGINES)
 #: PID_MAX_LIMIT of 64-bit kernels (linux/threads.h).
 _PID_MAX = 1 << 22

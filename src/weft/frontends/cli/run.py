@@ -8,13 +8,11 @@ from weft.core.model.errors import BadInput
 from weft.core.model.publish import parse_publish
 from weft.engine import container
 from weft.engine.request import Join, RunRequest, check
-from weft.engine.spec import asked
-from weft.frontends.cli import life
+from weft.frontends.cli import isolation, life
 from weft.frontends.cli.main import out, show, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from weft.core.model.oci import Spec
     from weft.engine.work import Work
     from weft.frontends.cli.args import Args
 
@@ -123,14 +121,9 @@ def request(args: Args) -> RunRequest:
         mode=mode,
         extra_hosts=_extra_hosts(args),
         sysctls=pairs(args.many("sysctl"), "--sysctl"),
-        spec=_spec(args) if args.tail else None,
+        spec=isolation.spec(args, environment(args)),
         policy=life.policy(args),
     )
-
-
-def _spec(args: Args) -> Spec:
-    spec = asked(tuple(args.tail), environment(args), directory(args))
-    return spec._replace(process=spec.process._replace(terminal=args.on("tty")))
 
 
 def environment(args: Args) -> tuple[tuple[str, str], ...]:
@@ -140,26 +133,32 @@ def environment(args: Args) -> tuple[tuple[str, str], ...]:
     env = {"PATH": os.environ.get("PATH", _PATH), "HOME": os.environ.get("HOME", "/root")}
     if "TERM" in os.environ:
         env["TERM"] = os.environ["TERM"]
+    env.update(added(args))
+    return tuple(env.items())
+
+
+def added(args: Args) -> tuple[tuple[str, str], ...]:
+    """What -e gives."""
+    import os
+
+    found = {}
     for pair in args.many("env"):
         key, equals, value = pair.partition("=")
         if not key or "\0" in pair:
             raise BadInput(f"--env {pair!a} is not KEY=VALUE")
         if equals or key in os.environ:
-            env[key] = value if equals else os.environ[key]
-    return tuple(env.items())
+            found[key] = value if equals else os.environ[key]
+    return tuple(found.items())
 
 
-def directory(args: Args) -> str:
-    """The working directory: -w, else the caller's."""
+def here() -> str:
+    """The caller's directory; BadInput when it is not there any more."""
     import os
 
     try:
-        wanted = os.path.abspath(args.one("workdir") or os.curdir)
+        return os.getcwd()
     except FileNotFoundError:
         raise BadInput("the current directory does not exist any more", "give one with --workdir") from None
-    if not os.path.isdir(wanted):
-        raise BadInput(f"working directory {wanted!a} does not exist")
-    return wanted
 
 
 def run(args: Args) -> int:
@@ -207,16 +206,25 @@ def _foreground(work: Work, name: str, pid: int) -> int:
 
 
 def execute(args: Args) -> int:
-    """``weft exec``: joins the container's namespaces and becomes the command. No fork."""
+    """``weft exec``: joins the container's namespaces and becomes the command, or waits for it where that is
+    in another pid namespace; its status."""
     if not args.tail:
         raise BadInput("`weft exec` needs a command", "usage: weft exec C [--] CMD...")
-    from weft.engine.enter import enter
+    from weft.engine.enter import Further, enter
 
-    spec = asked(tuple(args.tail), environment(args), directory(args))
+    given = args.one("workdir")
+    more = Further(
+        tuple(args.tail),
+        env=environment(args),
+        added=added(args),
+        cwd=given,
+        here=given or here(),
+        user=args.one("user"),
+        privileged=args.on("privileged"),
+    )
     work = work_for(args)
-    place = enter(work, args.words[0], spec.process)
+    place = enter(work, args.words[0], more)
     show(work, place.shell)
     if work.dry:
         return 0
-    work.machine.become(place.launch, place.pid, place.started)
-    return 125
+    return work.machine.become(place.launch, place.pid, place.started)

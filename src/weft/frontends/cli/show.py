@@ -156,8 +156,8 @@ _NETWORK_KEYS = (
     " publish subnets"
 )
 _CONTAINER_KEYS = (
-    "auto_remove command created dns exit_code extra_hosts finished_at health hostname id limits log monitor"
-    " name namespaces network_mode networks pid pids publish restart restart_count started_at state"
+    "auto_remove command created dns engine exit_code extra_hosts finished_at health hostname id limits log"
+    " monitor name namespaces network_mode networks pid pids publish restart restart_count started_at state"
     " stdin_open stop_signal stop_timeout"
 )
 #: What Docker's users filter by, beside those.
@@ -199,7 +199,8 @@ def inspect(args: Args) -> int:
 
 def ps(args: Args) -> int:
     """``weft ps``."""
-    rows = engine.containers(looking(args))
+    # Names alone are for `weft rm`, which others' containers are not.
+    rows = engine.containers(looking(args), others=args.on("all") and not args.on("quiet"))
     if not args.on("all"):
         rows = [row for row in rows if row["state"] != "exited"]
     return listing(rows, args, _CONTAINER_KEYS + _DOCKER_KEYS, _CONTAINERS)
