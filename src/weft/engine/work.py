@@ -214,6 +214,9 @@ class Work:
     def _take_away(self, verb: str, subject: str, plan: Plan, populated: bool = True) -> None:
         """Does a plan of removal. A container's processes go first: they would keep its namespace."""
         names = members(verb, subject)
+        if verb != DETACH:
+            for name in names:
+                self.machine.remove_door(name)  # by this its monitor knows that there is nothing to record
         if names and populated:
             self.end_inside(names)
         for error in self.machine.revert(plan):
@@ -221,7 +224,6 @@ class Work:
         if verb != DETACH:
             for name in names:
                 self.machine.remove_logs(self.log_file(name))
-                self.machine.remove_door(name)
 
     def netns_inode(self, name: str) -> int:
         """A container's network namespace, also when somebody took its name off; 0 when it is gone."""
