@@ -43,7 +43,7 @@ class Watched:
             make_directories(launch.log.rpartition("/")[0], 0o700)
             if fresh:
                 self.remove_logs(launch.log)  # of an earlier container of that name, if a crash left them
-            return Monitored(launch, (launcher(), self._root), self._doors)
+            return Monitored(launch, (launcher(), self._root), self.run_dir)
         from weft.linux import launch as starter
         from weft.linux import process
 
@@ -52,16 +52,17 @@ class Watched:
     def start_again(self, launch: Launch) -> Process:
         from weft.services.monitor import Again
 
-        return Again(launch, (launcher(), self._root), self._doors)
+        return Again(launch, (launcher(), self._root), self.run_dir)
 
     def await_restart(self, name: str, milliseconds: int) -> None:
         from weft.services.monitor import become_waiting
 
         become_waiting((launcher(), self._root), name, milliseconds)
 
-    @property
-    def _doors(self) -> str:
-        return f"{self.run_dir}/attach"
+    def remove_door(self, name: str) -> None:
+        from weft.linux import door
+
+        files.remove(door.path(self.run_dir, name))
 
     def is_me(self, pid: int | None, started: int | None) -> bool:
         from weft.linux import ends
@@ -121,7 +122,7 @@ class Watched:
         """The way to look at a container. Conflict when it has no monitor."""
         from weft.linux import door
 
-        return door.connect(self._doors, name)
+        return door.connect(self.run_dir, name)
 
     def look_on(self, door: Door, terminal: bool, stdin: bool, keys: bytes) -> int | None:
         """Our streams become a container's, until its command ends (its status) or the keys are typed (-1).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,8 +21,9 @@ import json, os, sqlite3, sys
 state = sys.argv[1]
 db = sqlite3.connect(f"file:{state}/weft.db?mode=ro", uri=True)
 skip = {"created", "pid", "started", "watcher", "watcher_started", "next"}
+skip |= {"started_at", "finished_at", "stopped"}
 said = {"logs": sorted(os.listdir(f"{state}/logs")) if os.path.isdir(f"{state}/logs") else []}
-for table in ("network", "container", "endpoint", "publish", "meta", "journal"):
+for table in ("network", "container", "endpoint", "publish", "meta", "journal", "life", "spec"):
     found = db.execute(f"SELECT * FROM {table}")
     names = [d[0] for d in found.description]
     said[table] = sorted([f"{n}={v}" for n, v in zip(names, row) if n not in skip] for row in found)
@@ -36,6 +38,7 @@ class Story(NamedTuple):
     """A command, what must be there before it, and what leads back from after it.
 
     ``any_exit``: the command in the container ends by itself or by the kill, so its status tells nothing.
+    ``halfway`` leads to a third state that may come of it, and back to that before it.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Story(NamedTuple):
     command: str
     back: tuple[str, ...]
     any_exit: bool = False
+    halfway: tuple[str, ...] = ()
 
 
 BLUE = "net create blue --subnet 192.168.10.0/24"
@@ -135,6 +139,17 @@ STORIES = {
         Story("switch-plug", (NAMES, SWITCH), PLUG, ("switch unplug br0 red green",)),
         Story("switch-unplug", (NAMES, SWITCH, PLUG), "switch unplug br0 red green", (PLUG,)),
         Story("switch-rm", (NAMES, SWITCH, PLUG), "switch rm br0", (SWITCH, PLUG)),
+        Story("stop", (BLUE, f"{C} -d -p 8080:80 {SLEEP}"), "stop c", ("start c",)),
+        Story("kill", (BLUE, f"{C} -d {SLEEP}"), "kill c", ("start c",)),
+        Story("start", (BLUE, f"{C} -d -p 8080:80 {SLEEP}", "stop c"), "start c", ("stop c",)),
+        Story(
+            "restart", (BLUE, f"{C} -d -p 8080:80 {SLEEP}"), "restart c", (), halfway=("stop c", "start c")
+        ),
+        Story("rename", (BLUE, f"{C} -d {SLEEP}", "stop c"), "rename c d", ("rename d c",)),
+        Story(
+            "run-restarts", (BLUE,), f"{C} -d --restart on-failure:1 -- false", ("rm -f c",), any_exit=True
+        ),
+        Story("run-terminal", (BLUE,), f"{C} -dit {SLEEP}", ("rm -f c",)),
         Story("rm-one-port", (BLUE, OTHER, f"{C} -p 8080:80"), "rm -f c other", (OTHER, f"{C} -p 8080:80")),
     )
 }
@@ -160,10 +175,13 @@ def state(host: Host, any_exit: bool = False) -> State:
     found = {"rows": rows(host), **snapshot(host, wait=False)}
     for link in found["netns"]["host"]["links"].values():
         link.pop("tso_max_size")  # a bridge's follows its ports', and stays when the last one goes
+    found["processes"] = sorted(re.sub(r"\bpid=\d+", "pid=N", line) for line in found["processes"])
     if any_exit:
-        found["rows"]["container"] = [
-            [c for c in row if not c.startswith("exit_code=")] for row in found["rows"]["container"]
-        ]
+        said = ("exit_code=", "restarts=", "backoff=")
+        for table in ("container", "life"):
+            found["rows"][table] = [
+                [c for c in row if not c.startswith(said)] for row in found["rows"][table]
+            ]
     return found
 
 

@@ -30,8 +30,12 @@ class Stage:
             weft(host, line)
         self.before = self.at_rest()
         self.points = points(host, self.argv)
-        self.after = self.at_rest()
+        self.wanted = {"before": self.before, "after": self.at_rest()}
         self.go_back()
+        if story.halfway:
+            weft(host, story.halfway[0])
+            self.wanted["halfway"] = self.at_rest()
+            weft(host, story.halfway[1])
 
     def at_rest(self) -> State:
         """The state once no command of weft's is under way any more."""
@@ -39,7 +43,8 @@ class Stage:
 
         def same() -> bool:
             seen.append(state(self.host, self.story.any_exit))
-            busy = any("weft finished" in command for command in seen[-1]["processes"])
+            words = ("weft finished", "weft again", "delay=")
+            busy = any(word in command for command in seen[-1]["processes"] for word in words)
             return len(seen) > 1 and seen[-1] == seen[-2] and not busy
 
         assert settle(self.host, same)
@@ -54,22 +59,24 @@ class Stage:
     def kill(self, point: Point) -> str:
         """Kills the command there and runs the next one; what came out of it, "" if it was not killed."""
         if not run_killed(self.host, self.argv, *point):
-            if not mended(self.host, {"after": self.after}, self.story.any_exit):
+            if not mended(self.host, {"after": self.wanted["after"]}, self.story.any_exit):
                 pytest.fail(self.explanation(point, "nothing: it ran to its end"), pytrace=False)
             self.go_back()
             return ""
         said = weft(self.host, "ps -a")
-        outcome = mended(self.host, {"before": self.before, "after": self.after}, self.story.any_exit)
+        outcome = mended(self.host, self.wanted, self.story.any_exit)
         if not outcome:
             pytest.fail(self.explanation(point, said), pytrace=False)
         self.outcomes[outcome] += 1
         if outcome == "after":
             self.go_back()
+        if outcome == "halfway":
+            weft(self.host, self.story.halfway[1])
         return outcome
 
     def explanation(self, point: Point, said: str) -> str:
         lines = [f"{self.story.name} killed at {point}; ps said: {said or 'nothing'}"]
-        for word, picture in (("before", self.before), ("after", self.after)):
+        for word, picture in self.wanted.items():
             found = unlike(self.host, picture)
             lines += [f"against {word}: {len(found)} differences", *found[:20]]
         return "\n".join(lines)

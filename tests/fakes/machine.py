@@ -526,6 +526,9 @@ class FakeMachine:
     def remove_logs(self, path: str) -> None:
         self.removed.append(path)
 
+    def remove_door(self, name: str) -> None:
+        self.removed.append(f"door of {name}")
+
     def now_ns(self) -> int:
         self.ticks += 1
         return self.clock * 10**9 + self.ticks

@@ -174,23 +174,25 @@ def test_one_monitor_each(one: Host) -> None:
         run(one, "-d", "--", "sleep", "1000", name=name)
     monitors = [monitor_of(one, inspect(one, name)["pid"]) for name in names]
     assert len(set(monitors)) == 3
-    ours = [line.split() for line in commands(one).splitlines() if f"{WEFT} run" in line]
+    ours = [line.split() for line in commands(one).splitlines() if f"{WEFT} monitor" in line]
     assert sorted(int(words[0]) for words in ours) == sorted(monitors)
     assert {words[1] for words in ours} == {"1"}
     for pid in monitors:
         # nothing of the command line's is held: no lock, no database, no terminal, no directory
-        look = f"readlink /proc/{pid}/fd/* /proc/{pid}/cwd; ps -o sid=,tty= -p {pid}"
+        look = f"readlink /proc/{pid}/fd/[012] /proc/{pid}/cwd; ps -o sid=,tty= -p {pid}"
         assert one.sh(look).split() == ["/dev/null"] * 3 + ["/", str(pid), "?"]
+        others = one.sh(f"ls -1 /proc/{pid}/fd | grep -v '^[012]$' | xargs -I N readlink /proc/{pid}/fd/N")
+        kinds = sorted(line.partition(":")[0] for line in others.split())
+        assert kinds == ["pipe"] * 4 + ["socket"], "its door, two outputs, and its own alarm"
 
 
 def test_the_log_is_byte_for_byte(one: Host) -> None:
     every = "".join(f"\\{byte:03o}" for byte in range(256))
     shell(one, f"printf '{every}'; printf 'to stderr\\r\\n' >&2; printf 'no newline'; exit 1", "-d")
     assert settle(one, lambda: state(one) == ("exited", 1))
-    wanted = bytes(range(256)) + b"to stderr\r\nno newline"
     one.sh(f"{WEFT} logs c > /run/log 2> /run/err")
-    assert one.path("/run/log").read_bytes() == wanted
-    assert one.read("/run/err") == ""
+    assert one.path("/run/log").read_bytes() == bytes(range(256)) + b"no newline"
+    assert one.path("/run/err").read_bytes() == b"to stderr\r\n"
     one.weft("rm", "c")
     assert one.weft("logs", "c", check=False).returncode == 3
     shell(one, "echo again", "-d")

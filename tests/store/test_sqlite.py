@@ -95,8 +95,8 @@ def test_the_schema_is_sqlites_own_and_whole(path: str) -> None:
     with sqlite3.connect(path) as db:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-    known = set("meta network pool container endpoint address resting publish namespace journal spec".split())
-    assert tables - {"sqlite_sequence"} == known
+    known = "meta network pool container endpoint address resting publish namespace journal spec life event"
+    assert tables - {"sqlite_sequence"} == set(known.split())
 
 
 def test_names_of_namespaces(path: str) -> None:

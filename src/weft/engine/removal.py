@@ -224,6 +224,7 @@ def _once_more(work: Work, sandbox: Sandbox, state: State, code: int) -> int | N
 
 
 def _finish(work: Work, sandbox: Sandbox, code: int) -> None:
+    work.machine.remove_door(sandbox.name)
     if work.store.joiners(sandbox.name):
         # Its network namespace is others' too, and outlives its process: it stays until they are gone.
         with work.store.write():

@@ -215,6 +215,9 @@ class Work:
     def _take_away(self, verb: str, subject: str, plan: Plan, populated: bool = True) -> None:
         """Does a plan of removal. A container's processes go first: they would keep its namespace."""
         names = members(verb, subject)
+        if verb != DETACH:
+            for name in names:
+                self.machine.remove_door(name)  # by this its monitor knows that there is nothing to record
         if names and populated:
             self.end_inside(names)
         for error in self.machine.revert(plan):

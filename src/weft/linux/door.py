@@ -1,4 +1,4 @@
-"""The unix sockets by which one looks at a container: made by its monitor, in a directory of root's."""
+"""The unix sockets by which one looks at a container: made by its monitor, in the root's run directory."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET
 from _socket import SocketType as Socket
 
 from weft.core.model.errors import Conflict, KernelError
-from weft.linux.paths import make_directories
 
 _BACKLOG = 64
 
 
+def path(folder: str, name: str) -> str:
+    """Where a container's is."""
+    return f"{folder}/attach.{name}"
+
+
 def _reached(folder: str, name: str, action: str, sock: Socket) -> None:
-    """bind(2) or connect(2) by way of the directory's descriptor: a path of any length has 108 bytes."""
+    """bind(2) or connect(2) by way of the directory's descriptor: sun_path has 108 bytes, paths have more."""
     fd = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     try:
-        getattr(sock, action)(f"/proc/self/fd/{fd}/{name}")
+        getattr(sock, action)(f"/proc/self/fd/{fd}/attach.{name}")
     finally:
         posix.close(fd)
 
@@ -26,17 +30,16 @@ def listen(folder: str, name: str) -> int:
     """A listening socket's descriptor; what an earlier monitor left there goes. KernelError."""
     sock = Socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)
     try:
-        make_directories(folder, 0o700)
         posix.fchmod(sock.fileno(), 0o600)  # before bind: the path never has another mode
         try:
-            posix.unlink(f"{folder}/{name}")
+            posix.unlink(path(folder, name))
         except FileNotFoundError:
             pass
         _reached(folder, name, "bind", sock)
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise KernelError(f"{folder}/{name}: {error.strerror}", error.errno or 0) from None
+        raise KernelError(f"{path(folder, name)}: {error.strerror}", error.errno or 0) from None
     return sock.detach()
 
 
@@ -49,5 +52,5 @@ def connect(folder: str, name: str) -> Socket:
         sock.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
             raise Conflict(f"container {name} has no monitor to attach to") from None
-        raise KernelError(f"{folder}/{name}: {error.strerror}", error.errno or 0) from None
+        raise KernelError(f"{path(folder, name)}: {error.strerror}", error.errno or 0) from None
     return sock

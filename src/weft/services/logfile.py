@@ -11,7 +11,7 @@ _FLAGS = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NOFOLLOW | po
 
 
 class LogFile:
-    """``path``, ``path.1`` and so on, ``files`` in all of about ``size`` bytes each.
+    """``path``, ``path.1`` and so on, ``files`` in all, of ``size`` bytes each or one entry that is longer.
 
     What cannot be written (a full disk, no directory) is counted, and told of once there is room again.
     """
@@ -30,15 +30,28 @@ class LogFile:
         """Puts down what the command wrote. No error: what is lost is counted."""
         now = stamp()
         try:
-            self._open()
             if self._lost:
                 said = f"weft: {self._lost} bytes of output were lost here: {self._why}\n".encode()
-                self._append(put_entries(now, STDERR, said))
+                self._put(put_entries(now, STDERR, said))
                 self._lost = 0
-            self._append(put_entries(now, stream, data))
+            self._put(put_entries(now, stream, data))
         except OSError as error:
             self._lost += len(data)
             self._why = posix.strerror(error.errno or 0)
+
+    def _put(self, entries: bytes) -> None:
+        """As many as there is room for to one file, and one at least."""
+        while entries:
+            self._open()
+            end = len(entries)
+            if end > self._room:
+                end = entries.rfind(b"\n", 0, self._room) + 1
+                if not end and self._room < self._size:
+                    self._room = 0
+                    continue
+                end = end or entries.index(b"\n") + 1
+            self._append(entries[:end])
+            entries = entries[end:]
 
     def _append(self, data: bytes) -> None:
         if self._torn:

@@ -34,12 +34,13 @@ _KEPT = ("PATH", "WEFT_PROGRAM", "LC_ALL", "LANG")
 class Begun:
     """A command that waits for ``go``, and what its monitor gets of it."""
 
-    __slots__ = ("_fds", "child", "launch")
+    __slots__ = ("_fds", "_path", "child", "launch")
 
     def __init__(self, launch: Launch, folder: str) -> None:
         """``folder`` is where its door is. What ``process.start`` raises; CommandNotFound and so on."""
         self.launch = launch
         self._fds = {"door": door.listen(folder, launch.name)}
+        self._path = door.path(folder, launch.name)
         if launch.spec.process.terminal:
             self._with_terminal()
         else:
@@ -88,6 +89,7 @@ class Begun:
             "size": policy.log_size,
             "files": policy.log_files,
             "program": launcher,
+            "path": self._path,
             **self._fds,
         }
         if root:

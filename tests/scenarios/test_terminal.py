@@ -1,0 +1,165 @@
+"""A container's terminal: passed through, left, attached to again, and never left in disorder."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from harness import Host, settle
+from scenarios.console import Console
+from scenarios.life import WEFT, heard, inspect, run, running, state
+
+IT = ("run", "-it", "--network", "none", "--name", "c")
+
+
+def test_a_shell(one: Host) -> None:
+    """Size, echo, a typed Ctrl-C, a changed window, and the status."""
+    with Console(one, *IT, "--", "sh", rows=31, columns=97) as console:
+        console.type("stty size; tty; echo $((6*7))\n")
+        console.expect("31 97\r\n")
+        console.expect("/dev/pts/")
+        console.expect("42\r\n")
+        assert console.raw
+        console.type("trap 'echo caught' INT; sleep 1000\n")
+        assert settle(one, lambda: bool(running(one, "sleep 1000")))
+        console.type(b"\x03")
+        console.expect("caught\r\n")
+        console.type('sh -c \'trap "stty size; exit" WINCH; echo wai""ting; while :; do sleep 0.1; done\'\n')
+        console.expect("waiting\r\n")
+        console.resize(40, 120)
+        console.expect("40 120\r\n")
+        console.type("exit 5\n")
+        assert console.ends() == 5
+    assert state(one) == ("exited", 5)
+    assert "\n42\n" in one.weft("logs", "c").stdout
+
+
+def test_left_and_attached_again(one: Host) -> None:
+    with Console(one, *IT, "--", "sh") as console:
+        console.type("echo fir''st\n")
+        console.expect("first\r\n")
+        console.type(b"\x10")  # kept back: it may be the first of the keys
+        console.type(b"\x11")
+        assert console.ends() == 0
+        assert b"detached: container c goes on" in console.seen
+    assert state(one) == ("running", None)
+    with Console(one, "attach", "c", "--detach-keys", "ctrl-x") as console:
+        console.type("echo sec''ond\n")
+        console.expect("second\r\n")
+        with Console(one, "attach", "c") as other:
+            other.type("echo thi''rd\n")
+            other.expect("third\r\n")
+            console.expect("third\r\n")
+            console.type(b"\x10\x11x\x18")
+            assert console.ends() == 0
+            other.type("\x15exit 7\n")
+            assert other.ends() == 7
+    assert state(one) == ("exited", 7)
+    assert one.weft("attach", "c", check=False).returncode == 4
+
+
+def test_start_with_a_terminal(one: Host) -> None:
+    with Console(one, *IT, "--", "sh", "-c", "stty size; exit 3") as console:
+        assert console.ends() == 3
+    with Console(one, "start", "-ai", "c", rows=11, columns=22) as console:
+        console.expect("11 22\r\n")
+        assert console.ends() == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_client_that_is_ended(one: Host, number: int) -> None:
+    """Its terminal is in order, and the container goes on."""
+    with Console(one, *IT, "--", "sh") as console:
+        console.type("echo rea''dy\n")
+        console.expect("ready\r\n")
+        assert console.raw
+        console.process.send_signal(number)
+        assert console.ends() in (-number, 128 + number)
+    assert state(one) == ("running", None)
+    one.weft("kill", "c")
+    assert state(one) == ("exited", 137)
+
+
+def test_a_client_that_is_killed(one: Host) -> None:
+    with Console(one, *IT, "--", "sh") as console:
+        console.type("echo rea''dy\n")
+        console.expect("ready\r\n")
+        console.process.kill()
+        console.process.wait()
+    assert state(one) == ("running", None)
+    with Console(one, "attach", "c") as console:
+        console.type("exit 4\n")
+        assert console.ends() == 4
+
+
+def test_a_monitor_that_is_killed(one: Host) -> None:
+    with Console(one, *IT, "--", "sh") as console:
+        console.type("echo rea''dy\n")
+        console.expect("ready\r\n")
+        one.sh(f"kill -9 {inspect(one)['monitor']}")
+        assert console.ends() == 125
+        assert b"the monitor of container c was killed" in console.seen
+    assert state(one) == ("exited", 137)
+
+
+def test_detached_with_a_terminal(one: Host) -> None:
+    run(one, "-dt", "--", "sh", "-c", "tty; trap 'exit 9' INT; while echo tick; do sleep 0.05; done")
+    assert settle(one, lambda: "/dev/pts/" in one.weft("logs", "c").stdout)
+    with Console(one, "attach", "c") as console:
+        console.expect("tick\r")
+        assert not console.raw
+        console.type(b"\x03")  # not as a byte, its stdin is not open: as a signal
+        assert console.ends() == 9
+    assert state(one) == ("exited", 9)
+
+
+def test_without_a_terminal(one: Host) -> None:
+    """-it needs one; -t alone does not."""
+    done = one.weft(*IT, "--", "true", check=False)
+    assert (done.returncode, "the input device is not a terminal" in done.stderr) == (2, True)
+    assert one.weft("ps", "-aq").stdout == ""
+    done = run(one, "-t", "--", "sh", "-c", "tty; exit 2")
+    assert done.returncode == 2
+    assert done.stdout.startswith("/dev/pts/")
+
+
+def test_stdin_without_a_terminal(one: Host) -> None:
+    """In the foreground it is the caller's; a detached one gets it from whoever attaches, with its end."""
+    done = one.weft(
+        "run", "--rm", "-i", "--network", "none", "--", "wc", "-c", input="x" * 100_000, check=False
+    )
+    assert done.stdout.strip() == "100000"
+    run(one, "-di", "--", "sh", "-c", "cat; echo end; echo err >&2; exit 6")
+    done = one.weft("attach", "c", input="hello\n" * 50_000, check=False)
+    assert (done.returncode, done.stderr) == (6, "err\n")
+    assert done.stdout == "hello\n" * 50_000 + "end\n"
+    assert state(one) == ("exited", 6)
+
+
+def test_attached_signals_go_to_the_command(one: Host) -> None:
+    script = "trap 'echo usr1' USR1; trap 'exit 9' INT; while echo tick; do sleep 0.05; done"
+    run(one, "-d", "--", "sh", "-c", script)
+    client = one.popen([WEFT, "attach", "c"])
+    assert heard(client) == "tick"
+    client.send_signal(signal.SIGUSR1)
+    while heard(client) == "tick":
+        pass
+    assert "usr1\n" in one.weft("logs", "c").stdout
+    client.send_signal(signal.SIGINT)
+    assert client.wait(10) == 9
+    client.end()
+
+
+def test_attach_is_refused(one: Host) -> None:
+    assert one.weft("attach", "nobody", check=False).returncode == 3
+    run(one, name="bare")
+    assert "has no process" in one.weft("attach", "bare", check=False).stderr
+    foreground = one.popen(
+        [WEFT, "run", "--name", "f", "--network", "none", "--", "sh", "-c", "echo; sleep 1000"]
+    )
+    assert heard(foreground) == ""
+    done = one.weft("attach", "f", check=False)
+    assert (done.returncode, "has no monitor to attach to" in done.stderr) == (4, True)
+    foreground.terminate()
+    foreground.end()
