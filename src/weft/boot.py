@@ -187,6 +187,10 @@ def _warm_up(root: str, words: Sequence[str]) -> None:
 def run(root: str) -> None:
     """Runs the command line with the modules below ``root``; does not return."""
     gc.set_threshold(_GC_THRESHOLD)
+    if sys.argv[1:2] == ["monitor"]:
+        from weft.services.monitor_loop import main
+
+        main(sys.argv[2:])
     _warm_up(root, sys.argv[1:3])
     from weft.frontends.cli.main import entry
 

@@ -8,7 +8,8 @@ from weft.core.model.errors import BadInput, StoreError
 from weft.core.model.names import mac_bytes, mark
 from weft.linux import files, netns
 from weft.linux.locks import ChangeLock, EntryLocks
-from weft.linux.paths import environment, is_file, is_there, make_directories
+from weft.linux.paths import environment, is_there
+from weft.watched import Watched, launcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,24 +71,11 @@ def _real(path: str) -> str:
     return os.path.realpath(path)
 
 
-def launcher() -> str:
-    """The ``weft`` program itself, for what it starts as processes of their own."""
-    found = environment("WEFT_PROGRAM")
-    if found:
-        return found
-    package = __file__.rpartition("/")[0]
-    beside = package.rsplit("/", 2)[0] + "/weft"
-    # PREFIX/lib/pythonX.Y/site-packages/weft: the program is PREFIX/bin/weft.
-    return beside if is_file(beside) else package.rsplit("/", 4)[0] + "/bin/weft"
-
-
-class LinuxMachine:
+class LinuxMachine(Watched):
     """This host, as the engine sees it (core/boundary.Machine)."""
 
     def __init__(self, places: Places) -> None:
-        self._root = places.root
-        self.state_dir = places.state
-        self.run_dir = places.run
+        super().__init__(places.root, places.state, places.run)
         # What changes the kernel is much to import; what only enters a namespace needs none of it.
         self._made: Hands | None = None
         self._home = -1  # should there be no descriptor left
@@ -229,6 +217,11 @@ class LinuxMachine:
 
         return int(time.time())
 
+    def now_ns(self) -> int:
+        import time
+
+        return time.time_ns()
+
     def uptime(self) -> int:
         import time
 
@@ -344,18 +337,6 @@ class LinuxMachine:
 
         process.find_command(launch.argv, dict(launch.env).get("PATH", _DEFAULT_PATH), launch.cwd)
 
-    def start(self, launch: Launch) -> Process:
-        if launch.log:
-            from weft.services.monitor import Monitored
-
-            make_directories(launch.log.rpartition("/")[0], 0o700)
-            files.remove(launch.log)  # of an earlier container of that name, if a crash left it
-            root = ("--root", self._root) if self._root else ()
-            return Monitored(launch, (launcher(), *root, "finished", launch.name))
-        from weft.linux import enter, process
-
-        return enter.start(launch, process.Foreground)
-
     def wait(self, pid: int) -> int:
         from weft.linux import process
 
@@ -363,10 +344,10 @@ class LinuxMachine:
         process.end_children()
         return code
 
-    def become(self, launch: Launch, pid: int | None, started: int | None) -> None:
-        from weft.linux import enter
+    def become(self, launch: Launch, pid: int | None, started: int | None) -> int:
+        from weft.linux.launch import execute
 
-        enter.become_container(launch, pid, started)
+        return execute(launch, pid, started)
 
     def named(self, name: str) -> tuple[tuple[str, str], ...]:
         folder = f"{self.run_dir}/ns/{name}"

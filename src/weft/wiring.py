@@ -8,7 +8,8 @@ from weft.core.model.errors import Damaged, NotPermitted, StoreError, WeftError
 from weft.core.model.names import root_id
 from weft.engine.work import Work
 from weft.linux.paths import is_there, make_directories
-from weft.machine import LinuxMachine, Places, launcher
+from weft.machine import LinuxMachine, Places
+from weft.watched import launcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -442,12 +442,12 @@ def reap(bench: Bench) -> None:
 
 
 def test_entering(blue: Bench) -> None:
-    found, launch, _ = run.run(blue.work, WEB._replace(command=("x",)), detach=True)
+    found, _, _ = run.run(blue.work, WEB._replace(command=("x",)), detach=True)
     blue.machine.living = {(100, 1000)}
-    place = enter.enter(blue.work, found.sandbox.id[:5], launch.spec.process._replace(args=("sh",)))
+    place = enter.enter(blue.work, found.sandbox.id[:5], enter.Further(("sh",)))
     assert (place.pid, place.started, place.launch.netns) == (100, 1000, "web")
     blue.machine.living = set()
     with pytest.raises(Conflict, match="has exited"):
-        enter.enter(blue.work, "web", launch.spec.process)
+        enter.enter(blue.work, "web", enter.Further(("sh",)))
     with pytest.raises(NotFound):
-        enter.enter(blue.work, "nobody", launch.spec.process)
+        enter.enter(blue.work, "nobody", enter.Further(("sh",)))

@@ -93,6 +93,10 @@ class FakeMachine:
         self.done: list[Op] = []
         self.said: list[str] = []
         self.removed: list[str] = []
+        self.ticks = 0
+        #: Who the engine itself is, and the signals that end a process.
+        self.me = (200, 2000)
+        self.deadly = {9, 15}
         self.clock = 1_700_000_000
         #: Fails at the operation whose description begins so.
         self.fail_at = ""
@@ -422,15 +426,16 @@ class FakeMachine:
         if self.find_error is not None:
             raise self.find_error
 
-    def start(self, launch: Launch) -> FakeProcess:
+    def start(self, launch: Launch, fresh: bool = True) -> FakeProcess:
         self.said.append(f"start {' '.join(launch.argv)}")
         return FakeProcess(self, launch)
 
     def wait(self, pid: int) -> int:
         return 0
 
-    def become(self, launch: Launch, pid: int | None, started: int | None) -> None:
+    def become(self, launch: Launch, pid: int | None, started: int | None) -> int:
         self.said.append(f"become {' '.join(launch.argv)}")
+        return 0
 
     def named(self, name: str) -> tuple[tuple[str, str], ...]:
         return (("net", f"/run/netns/{name}"),) if name in self.netns else ()
@@ -464,6 +469,40 @@ class FakeMachine:
 
     def attend(self, child: object, fresh: Fresh, name: str) -> int:
         raise NotImplementedError
+
+    def remove_logs(self, path: str) -> None:
+        self.removed.append(path)
+
+    def now_ns(self) -> int:
+        self.ticks += 1
+        return self.clock * 10**9 + self.ticks
+
+    def start_again(self, launch: Launch) -> FakeProcess:
+        self.said.append(f"start again {' '.join(launch.argv)}")
+        return FakeProcess(self, launch)
+
+    def await_restart(self, name: str, milliseconds: int) -> None:
+        self.said.append(f"await {name} {milliseconds}")
+
+    def is_me(self, pid: int | None, started: int | None) -> bool:
+        return (pid, started) == self.me
+
+    def signal(self, pid: int | None, started: int | None, number: int) -> bool:
+        self.said.append(f"signal {pid} {number}")
+        if number in self.deadly:
+            self.living.discard((pid or 0, started or 0))
+        return True
+
+    def wait_ended(
+        self, processes: Sequence[tuple[int, int]], seconds: float | None
+    ) -> list[tuple[int, int]]:
+        return [one for one in processes if one in self.living]
+
+    def wake(self, pid: int | None, started: int | None) -> None:
+        self.said.append(f"wake {pid}")
+
+    def window(self) -> tuple[int, int]:
+        return 24, 80
 
     def remove_file(self, path: str) -> None:
         self.removed.append(path)

@@ -15,7 +15,7 @@ from weft.core.ops.link import LinkDel
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, removal
+from weft.engine import container, events, ports, removal
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
 from weft.engine.work import CONNECT, DISCONNECT
@@ -78,14 +78,14 @@ def _connect(
     join = join._replace(network=network.name)
     others = [e for _, e in members] + _taken_names(work, sandbox, netns)
     endpoint, chosen = container.decide_endpoint(work, network, sandbox.name, join, claims, others)
-    ((_, endpoint),) = container.published(work, [(network, endpoint)], publish, claims)
+    ((_, endpoint),) = ports.published(work, [(network, endpoint)], publish, claims)
     after = (*members, (network, endpoint))
     own = not sandbox.target and (bool(members) or _has_own_hosts(work, sandbox))
     hosts = work.hosts_files(network.name)
     ops = [
         *container.stale_links(work, [endpoint]),
         *container.shard_steps(work, [(network, endpoint)]),
-        *container.hold_ports(work, [endpoint]),
+        *ports.hold_ports(work, [endpoint]),
         *(_own_hosts(work, sandbox) if own else []),
         *driver.endpoint_wants(network, sandbox, endpoint, netns),
         *_gateways(members, after, netns or sandbox.name),
@@ -110,7 +110,8 @@ def _connect(
             behind = one.address._replace(value=one.address.value + 1)
             work.store.set_next_address(one.network, one.place, behind)
 
-    work.settle(work.make(CONNECT, f"{network.name}\n{sandbox.name}", plan, wish))
+    entry = work.make(CONNECT, f"{network.name}\n{sandbox.name}", plan, wish)
+    work.settle(entry, lambda: events.note_members(work, "connect", [endpoint]))
     return endpoint
 
 
@@ -323,7 +324,12 @@ def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
         work.show(plan)
         return
     subject = f"{network.name}\n{sandbox.name}"
-    work.unmake(DISCONNECT, subject, plan, lambda: proxy.forget(work, plan), populated=False)
+
+    def wish() -> None:
+        proxy.forget(work, plan)
+        events.note_members(work, "disconnect", [endpoint])
+
+    work.unmake(DISCONNECT, subject, plan, wish, populated=False)
 
 
 def _left_hosts(work: Work, sandbox: Sandbox, network: Network, last: bool) -> list[Op]:

@@ -16,11 +16,12 @@ from weft.core.model.network import (
     Network,
     Sandbox,
 )
-from weft.core.model.state import State
+from weft.core.model.policy import Policy
+from weft.core.model.state import Life, State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import lease
+from weft.engine import events, lease, ports
 from weft.engine.lease import Chosen, Claims
 from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
 from weft.engine.work import CONTAINER
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
-    from weft.core.model.oci import Spec
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
     from weft.engine.work import Work
@@ -70,7 +70,7 @@ def attach(work: Work, request: RunRequest) -> Attached:
 
     def make(networks: dict[str, Network], fresh: frozenset[str]) -> Attached:
         found = _decide(work, networks, request, Claims(fresh if work.dry else frozenset()))
-        before = [] if fresh and work.dry else _preparation(work, networks.values(), [found])
+        before = [] if fresh and work.dry else preparation(work, networks.values(), [found])
         before = [*before, *shard_steps(work, found.members)]
         plan = Plan((*before, *_ports(work, found.members), *found.plan.ops))
         if work.dry:
@@ -90,7 +90,7 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
     def make(networks: dict[str, Network], fresh: frozenset[str]) -> list[Attached]:
         claims = Claims(fresh if work.dry else frozenset())
         found = [_decide(work, networks, r, claims) for r in requests]
-        before = [] if fresh and work.dry else _preparation(work, networks.values(), found)
+        before = [] if fresh and work.dry else preparation(work, networks.values(), found)
         members = [m for f in found for m in f.members]
         ports = (*shard_steps(work, members), *_ports(work, members))
         plan = Plan((*before, *ports, *batched([f.plan.ops for f in found]).ops))
@@ -103,6 +103,9 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
         def running() -> None:
             for request in requests:
                 work.store.set_state(request.name, State("running"))
+            events.note(work, "create", [f.sandbox for f in found])
+            events.note_members(work, "connect", [e for _, e in members])
+            events.note(work, "start", [f.sandbox for f in found])
 
         work.settle(entry, running)
         return found
@@ -145,7 +148,7 @@ def _decide(work: Work, networks: dict[str, Network], request: RunRequest, claim
         raise Conflict(f"container {request.name} exists already", f"`weft rm -f {request.name}` removes it")
     claims.names.add(request.name)
     if request.mode:
-        return _by_mode(work, request)
+        return by_mode(work, request)
     members: list[tuple[Network, Endpoint]] = []
     chosen: list[Chosen] = []
     for join in request.joins:
@@ -153,12 +156,26 @@ def _decide(work: Work, networks: dict[str, Network], request: RunRequest, claim
         endpoint, found = decide_endpoint(work, network, request.name, join, claims, [e for _, e in members])
         members.append((network, endpoint))
         chosen += found
-    members = published(work, members, request.publish, claims)
+    members = ports.published(work, members, request.publish, claims)
     sandbox = _sandbox(work, request, [n for n, _ in members])
+    return _standing(work, sandbox, members, request.rooted)._replace(chosen=tuple(chosen))
+
+
+def _standing(
+    work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]], rooted: bool
+) -> Attached:
     own = len(members) > 1 or bool(sandbox.extra_hosts)
     hosts = work.own_hosts_file(sandbox.name) if own else work.hosts_file(members[0][0].name)
-    plan = Plan(_wants(work, sandbox, members, hosts, own))
-    return Attached(sandbox, tuple(members), plan, hosts, tuple(chosen))
+    plan = Plan(_wants(work, sandbox, members, hosts, own, rooted))
+    return Attached(sandbox, tuple(members), plan, hosts)
+
+
+def reattach(work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]]) -> Attached:
+    """One that has exited, in places that are decided; the whole plan."""
+    spec = work.store.spec(sandbox.name)
+    found = _standing(work, sandbox, members, spec is not None and bool(spec.root))
+    before = (*preparation(work, [n for n, _ in members], [found]), *shard_steps(work, members))
+    return found._replace(plan=Plan((*before, *_ports(work, members), *found.plan.ops)))
 
 
 def decide_endpoint(
@@ -185,7 +202,7 @@ def decide_endpoint(
         priority=join.priority,
         sysctls=interface_sysctls(join, ifname),
         routes=_hops(network, join),
-        shard=_shard(work, network, claims),
+        shard=shard_for(work, network, claims),
     )
     return endpoint, chosen
 
@@ -205,7 +222,7 @@ def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
     return hops
 
 
-def _shard(work: Work, network: Network, claims: Claims) -> int:
+def shard_for(work: Work, network: Network, claims: Claims) -> int:
     """The first of a network's bridges that has a port left: another one is made before the kernel's
     limit."""
     room = ADOPTED_PORTS if network.adopted else BRIDGE_PORTS
@@ -251,61 +268,6 @@ def _ifname(network: Network, join: Join, others: Sequence[Endpoint]) -> str:
     return next(name for n in range(len(taken) + 1) if (name := f"{prefix}{n}") not in taken)
 
 
-def published(
-    work: Work, members: list[tuple[Network, Endpoint]], wanted: Sequence[Publish], claims: Claims
-) -> list[tuple[Network, Endpoint]]:
-    """Endpoints with the ports: those belong to the first network that has a way out. Conflict, BadInput."""
-    if not wanted:
-        return members
-    place = next((i for i, (network, _) in enumerate(members) if not network.internal), -1)
-    if place < 0:
-        raise BadInput(
-            f"--publish: network {members[0][0].name} is internal, nothing comes in", "use another network"
-        )
-    network, endpoint = members[place]
-    publish = claim_ports(work, endpoint, wanted, claims)
-    return [*members[:place], (network, endpoint._replace(publish=publish)), *members[place + 1 :]]
-
-
-def claim_ports(
-    work: Work, endpoint: Endpoint, wanted: Sequence[Publish], claims: Claims
-) -> tuple[Publish, ...]:
-    """The ports with those chosen that were left to weft. Conflict when one is published already;
-    Exhausted."""
-    found = []
-    for one in wanted:
-        publish = one if one.host_port else _chosen_port(work, endpoint, one, claims)
-        near = claims.ports.setdefault((publish.proto, publish.host_port), [])
-        owner = _port_owner(work, publish, claims)
-        if owner:
-            raise Conflict(
-                f"port {publish.host_port}/{publish.proto} on {publish.host}"
-                f" is published by container {owner}",
-                "choose another host port",
-            )
-        near.append(publish)
-        found.append(publish)
-    return tuple(found)
-
-
-def _port_owner(work: Work, publish: Publish, claims: Claims) -> str:
-    near = claims.ports.get((publish.proto, publish.host_port), ())
-    return "of this batch" if any(publish.clashes(p) for p in near) else work.store.port_holder(publish)
-
-
-def _chosen_port(work: Work, endpoint: Endpoint, wanted: Publish, claims: Claims) -> Publish:
-    """A port that nobody has. In a range the lowest; else the search begins where no other container's
-    does."""
-    free = wanted._replace(low=0, high=0)
-
-    def is_taken(port: int) -> bool:
-        return bool(_port_owner(work, free._replace(host_port=port), claims))
-
-    start = 0 if wanted.low else int(endpoint.id[:8], 16)
-    port = work.machine.free_port(wanted.proto, str(wanted.host), wanted.low, wanted.high, start, is_taken)
-    return free._replace(host_port=port)
-
-
 def _sandbox(work: Work, request: RunRequest, networks: Sequence[Network]) -> Sandbox:
     return Sandbox(
         root=work.store.root,
@@ -342,22 +304,26 @@ def _upstreams(work: Work, networks: Sequence[Network]) -> tuple[str, ...]:
     return servers
 
 
-def _by_mode(work: Work, request: RunRequest) -> Attached:
-    """A container without a network of weft's: the host's, none, or another container's."""
+def by_mode(work: Work, request: RunRequest, known: Sandbox | None = None) -> Attached:
+    """A container without a network of weft's: the host's, none, or another container's. ``known``: as it was
+    before."""
     kind, _, donor = request.mode.partition(":")
     if kind == "container":
-        return _shared(work, request, donor)
-    sandbox = _sandbox(work, request, ())
+        return _shared(work, request, donor, known)
+    sandbox = known or _sandbox(work, request, ())
     if kind == "host":
         return Attached(sandbox, (), Plan(()))
     lines = tuple([f"{address}\t{name}" for name, address in sandbox.extra_hosts])
     hosts = work.own_hosts_file(request.name)
     sandbox = sandbox._replace(dns=request.dns)
-    wants = (*driver.sandbox_wants(sandbox, hosts, lines), *driver.sandbox_starts(sandbox))
+    wants = (
+        *driver.sandbox_wants(sandbox, hosts, lines, rooted=request.rooted),
+        *driver.sandbox_starts(sandbox),
+    )
     return Attached(sandbox, (), Plan(wants), hosts)
 
 
-def _shared(work: Work, request: RunRequest, donor: str) -> Attached:
+def _shared(work: Work, request: RunRequest, donor: str, known: Sandbox | None) -> Attached:
     """Another container's network namespace, with its names; Conflict when that has exited, NotFound."""
     other, state = work.store.container(donor)
     if other.mode == "host" or other.mode.startswith("container:"):
@@ -365,18 +331,24 @@ def _shared(work: Work, request: RunRequest, donor: str) -> Attached:
         raise Conflict(f"container {other.name} has no network namespace of its own: it uses {word}")
     if state.word not in ("running", "paused") or not work.netns_inode(other.name):
         raise Conflict(f"container {other.name} is not running", "its network namespace is gone")
-    sandbox = _sandbox(work, request, ())._replace(
+    sandbox = (known or _sandbox(work, request, ()))._replace(
         hostname=other.hostname, dns=other.dns, search=other.search, mode=f"container:{other.name}"
     )
     hosts = work.hosts_of(other.name)
-    return Attached(sandbox, (), Plan(driver.sandbox_wants(sandbox, hosts, donor=other.name)), hosts)
+    wants = driver.sandbox_wants(sandbox, hosts, donor=other.name, rooted=request.rooted)
+    return Attached(sandbox, (), Plan(wants), hosts)
 
 
 def _wants(
-    work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endpoint]], shown: str, own: bool
+    work: Work,
+    sandbox: Sandbox,
+    members: Sequence[tuple[Network, Endpoint]],
+    shown: str,
+    own: bool,
+    rooted: bool,
 ) -> tuple[Op, ...]:
     lines = work.own_hosts_lines(sandbox) if own else None
-    ops = list(driver.sandbox_wants(sandbox, shown, lines))
+    ops = list(driver.sandbox_wants(sandbox, shown, lines, rooted=rooted))
     for network, endpoint in members:
         ops += driver.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
@@ -388,7 +360,7 @@ def _wants(
     return tuple(ops)
 
 
-def _preparation(work: Work, networks: Iterable[Network], found: Sequence[Attached]) -> list[Op]:
+def preparation(work: Work, networks: Iterable[Network], found: Sequence[Attached]) -> list[Op]:
     """What must go first, after a look at what is there. Only what carries our mark may go."""
     for network in networks:
         check_network(work, network)
@@ -433,25 +405,7 @@ def stale_links(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
 
 def _ports(work: Work, members: Sequence[tuple[Network, Endpoint]]) -> tuple[Op, ...]:
     """Holding the published ports comes first: most of what can fail about them fails there."""
-    return hold_ports(work, [e for _, e in members])
-
-
-def hold_ports(work: Work, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
-    """What keeps published ports from other programs, and serves them on 127.x."""
-    publishes = [(e, p) for e in endpoints for p in e.publish]
-    if not publishes:
-        return ()
-    running = work.store.needs_proxy()  # ``recover`` has seen to it that it lives
-    if not running and not any(e.is_proxied(p) for e, p in publishes):
-        for _, publish in publishes:
-            work.machine.probe_port(publish)
-        return ()
-    first: tuple[Op, ...] = ()
-    if not running:
-        from weft.engine import proxy
-
-        first = proxy.start(work)
-    return (*first, *[op for e in endpoints for op in driver.loopback_wants(e)])
+    return ports.hold_ports(work, [e for _, e in members])
 
 
 def _store(work: Work, found: Sequence[Attached]) -> None:
@@ -469,19 +423,26 @@ def _store(work: Work, found: Sequence[Attached]) -> None:
         store.set_next_address(network, place, address._replace(value=address.value + 1))
 
 
-def settle(work: Work, found: Attached, state: State, spec: Spec | None = None) -> None:
-    """The container stands: strikes the journal entry out and stores its state, and what it is.
+def settle(work: Work, found: Attached, state: State, request: RunRequest | None = None) -> None:
+    """The container stands: strikes the journal entry out and stores its state, what it is and how it lives.
 
     Conflict when somebody has removed it meanwhile.
     """
 
     def keep() -> None:
         work.store.set_state(found.sandbox.name, state)
-        if spec is not None:
-            work.store.set_spec(found.sandbox.name, spec)
+        if request is not None and request.spec is not None:
+            work.store.set_spec(found.sandbox.name, request.spec)
+        work.store.set_life(found.sandbox.name, begun(work, Policy() if request is None else request.policy))
+        events.born(work, found.sandbox, [e for _, e in found.members])
 
     if not work.settle(found.entry, keep):
         raise removed(found)
+
+
+def begun(work: Work, policy: Policy) -> Life:
+    """How a container lives that starts now."""
+    return Life(policy, started_at=work.machine.now_ns(), health="starting" if policy.health else "")
 
 
 def removed(found: Attached) -> Conflict:
@@ -493,7 +454,7 @@ def create(work: Work, request: RunRequest) -> Attached:
     """A network-only container: no process, held by its mount; its state is running."""
     found = attach(work, request)
     if not work.dry:
-        settle(work, found, State("running"), request.spec)
+        settle(work, found, State("running"), request)
     return found
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from weft.core.model import isolation
 from weft.core.model.errors import Conflict
 from weft.core.model.launch import Launch
+from weft.core.model.oci import Spec, User
 from weft.core.record import Record
 from weft.engine.removal import reap
 from weft.engine.spec import asked, complete
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from weft.core.model.oci import Process
     from weft.engine.work import Work
 
 
@@ -32,7 +33,36 @@ class Entrance(Record):
         return f"nsenter --target={self.pid} {spaces} env -i {env} {join(self.launch.argv)}"
 
 
-def enter(work: Work, name: str, process: Process) -> Entrance:
+class Further(Record):
+    """A further command for a container. ``env`` is the caller's with ``added``; ``cwd`` is "" unless it was
+    given, ``here`` the caller's."""
+
+    args: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    added: tuple[tuple[str, str], ...] = ()
+    cwd: str = ""
+    here: str = "/"
+    user: str = ""
+    privileged: bool = False
+
+    def within(self, spec: Spec) -> Spec:
+        """The container with this as its command: of the host's files it sees the caller's place in them."""
+        base = spec.process
+        env = dict(base.env) | dict(self.added) if spec.root else dict(self.env)
+        process = base._replace(
+            args=self.args,
+            env=tuple(env.items()),
+            cwd=self.cwd or (base.cwd if spec.root else self.here),
+            user=User(name=self.user) if self.user else base.user,
+            terminal=False,
+        )
+        if not self.privileged:
+            return spec._replace(process=process)
+        free = process._replace(capabilities=isolation.capabilities(("ALL",), ()), no_new_privileges=False)
+        return spec._replace(process=free, filter="unconfined")
+
+
+def enter(work: Work, name: str, more: Further) -> Entrance:
     """The way into a container for a further command; NotFound, Conflict when it has exited."""
     with work.machine.lock():
         work.recover()
@@ -42,5 +72,5 @@ def enter(work: Work, name: str, process: Process) -> Entrance:
         spec = work.store.spec(sandbox.name) or asked(())
     if state.word == "exited":
         raise Conflict(f"container {sandbox.name} has exited", "start another with `weft run`")
-    inside = complete(spec._replace(process=process), sandbox, hosts)
+    inside = complete(more.within(spec), sandbox, hosts)
     return Entrance(Launch(inside, sandbox.name), state.pid, state.started)

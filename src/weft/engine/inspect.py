@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from weft.core.drivers.bridge import LENT
 from weft.core.ipam.pool import room
+from weft.core.model.clock import shown
+from weft.core.model.policy import signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +13,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from weft.core.model.network import Endpoint, Network, Pool, Sandbox
-    from weft.core.model.state import State
+    from weft.core.model.policy import Health
+    from weft.core.model.state import Life, State
     from weft.engine.work import Work
 
 
@@ -122,7 +125,8 @@ def _container(
     networks: dict[str, Network],
 ) -> dict[str, Any]:
     endpoints = work.store.endpoints_of(sandbox.name)
-    running = state.word == "running" and state.pid is not None
+    running = state.word in ("running", "paused") and state.pid is not None
+    life = work.store.life(sandbox.name)
     # Held by its name alone, which somebody took off.
     gone = state.word == "running" and state.pid is None and not inode
     spaces = work.machine.inodes_of(state.pid) if running and state.pid else {}
@@ -145,6 +149,38 @@ def _container(
         "dns": list(sandbox.dns),
         "extra_hosts": [f"{name}:{address}" for name, address in sandbox.extra_hosts],
         "auto_remove": sandbox.auto_remove,
+        **_life(work, sandbox, state, life),
+    }
+
+
+def _life(work: Work, sandbox: Sandbox, state: State, life: Life) -> dict[str, Any]:
+    """How it lives. Times are RFC 3339, None: not yet; ``monitor`` is who waits for its command."""
+    policy = life.policy
+    health = policy.health
+    status = {"status": life.health, "failing_streak": life.failures, "output": life.said}
+    return {
+        "started_at": shown(life.started_at) if life.started_at else None,
+        "finished_at": shown(life.finished_at) if life.finished_at else None,
+        "restart": policy.restart_shown,
+        "restart_count": life.restarts,
+        "stop_signal": signal_name(policy.stop_signal),
+        "stop_timeout": policy.stop_timeout,
+        "monitor": state.watcher,
+        "stdin_open": policy.stdin,
+        "health": {**status, "check": _check(health)} if health is not None else None,
+        "log": {"max_size": policy.log_size, "max_file": policy.log_files},
+    }
+
+
+def _check(health: Health) -> dict[str, Any]:
+    """Times in milliseconds."""
+    return {
+        "command": list(health.command),
+        "interval": health.interval,
+        "timeout": health.timeout,
+        "start_period": health.start_period,
+        "start_interval": health.start_interval,
+        "retries": health.retries,
     }
 
 

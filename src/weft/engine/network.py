@@ -12,7 +12,7 @@ from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import pools
+from weft.engine import events, pools
 from weft.engine.work import NETWORK
 
 TYPE_CHECKING = False
@@ -132,7 +132,7 @@ def make(work: Work, checked: Checked) -> Network:
         work.show(plan)
         return network
     entry = work.make(NETWORK, network.name, plan, lambda: work.store.add_network(network))
-    work.settle(entry)
+    work.settle(entry, lambda: events.note_network(work, "create", network))
     _tell(work, network, facts)
     return network
 
@@ -310,7 +310,13 @@ def _remove(work: Work, network: Network, members: list[str]) -> None:
         work.shown.add(network.name)
         return
     subject = "\n".join([network.name, *members])
-    work.unmake(NETWORK, subject, plan, lambda: proxy.forget(work, plan), populated=bool(inside))
+
+    def wish() -> None:
+        proxy.forget(work, plan)
+        removal.note_gone(work, found)
+        events.note_network(work, "destroy", network)
+
+    work.unmake(NETWORK, subject, plan, wish, populated=bool(inside))
 
 
 def _removal(work: Work, network: Network, last: bool) -> Plan:

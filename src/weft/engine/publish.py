@@ -9,7 +9,7 @@ from weft.core.model.publish import Publish, parse_publish
 from weft.core.model.target import parse_target
 from weft.core.ops.loopback import LoopbackDel
 from weft.core.plan.plan import Plan
-from weft.engine import connect, container, proxy
+from weft.engine import connect, container, ports, proxy
 from weft.engine.lease import Claims
 from weft.engine.work import PUBLISH, UNPUBLISH
 
@@ -39,7 +39,7 @@ def publish(work: Work, network: str, name: str, specs: Sequence[str]) -> tuple[
                 f"network {found.name} is internal, nothing comes in", "publish on another network"
             )
         container.check_network(work, found)
-        added = container.claim_ports(work, endpoint, wanted, Claims())
+        added = ports.claim_ports(work, endpoint, wanted, Claims())
         plan = _plan(work, found, endpoint, added)
         if work.dry:
             work.show(plan)
@@ -64,7 +64,7 @@ def _plan(work: Work, network: Network, endpoint: Endpoint, added: Sequence[Publ
     only = endpoint._replace(publish=tuple(added))
     return Plan(
         (
-            *container.hold_ports(work, [only]),
+            *ports.hold_ports(work, [only]),
             *_elements(network, endpoint, added),
             *driver.flush_wants(added),
         )

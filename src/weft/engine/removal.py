@@ -12,7 +12,7 @@ from weft.core.ops.file import HostsDel, HostsFileDel
 from weft.core.ops.loopback import LoopbackDel
 from weft.core.ops.netns import NetnsEnd
 from weft.core.plan.plan import Plan
-from weft.engine import proxy
+from weft.engine import events, proxy
 from weft.engine.work import CONTAINER, DETACH
 
 TYPE_CHECKING = False
@@ -35,10 +35,15 @@ def remove(work: Work, names: Sequence[str], force: bool = False) -> list[str]:
 
 def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
     """The same with the lock held."""
-    found = [work.store.container(name)[0] for name in dict.fromkeys(names)]
+    pairs = [work.store.container(name) for name in dict.fromkeys(names)]
+    found = [sandbox for sandbox, _ in pairs]
     check_own(found)
     check_joiners(work, found)
     inside = work.inside([s.name for s in found])
+    waiting = [(s, state) for s, state in pairs if state.word == "restarting"]
+    if waiting and not force:
+        name = waiting[0][0].name
+        raise Conflict(f"container {name} is about to be started again", f"`weft stop {name}`, or `rm -f`")
     if inside and not force:
         name, pids = next(iter(inside.items()))
         shown = ", ".join([str(p) for p in pids[:5]])
@@ -54,10 +59,22 @@ def remove_locked(work: Work, names: Sequence[str], force: bool) -> list[str]:
 
     def wish() -> None:
         proxy.forget(work, plan)
+        killed = [s for s, state in pairs if s.name in inside and state.word == "running"]
+        events.note(work, "kill", killed, signal=9)
+        events.note(work, "die", killed, exitCode=137)
+        note_gone(work, gone)
 
     # Nobody is killed before that is on record: a crash in between would leave a third state.
     work.unmake(CONTAINER, "\n".join([s.name for s in gone]), plan, wish, populated=bool(inside))
+    for _, state in waiting:
+        work.machine.signal(state.watcher, state.watcher_started, 9)
     return [s.name for s in found]
+
+
+def note_gone(work: Work, gone: Sequence[Sandbox]) -> None:
+    """Puts down that containers are removed."""
+    events.note_members(work, "disconnect", [e for s in gone for e in work.store.endpoints_of(s.name)])
+    events.note(work, "destroy", gone)
 
 
 def check_own(found: Sequence[Sandbox]) -> None:
@@ -162,37 +179,82 @@ def let_go(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
     return [*dels, *proxy.stop(work)]
 
 
-def finish(work: Work, name: str, pid: int, code: int) -> None:
+#: Milliseconds before a command is started again: twice as long each time, but for one that ran so long.
+FIRST_PAUSE, LONGEST_PAUSE = 100, 60_000
+_WELL = 10_000_000_000  # nanoseconds
+
+
+def finish(work: Work, name: str, pid: int | None, code: int) -> int | None:
     """A container's command has ended: frees its address and ports; removes it when it was to be.
 
-    Called by whoever waited for it. Does nothing when the container has been removed meanwhile.
+    Called by whoever waited for it. Does nothing when the container has been removed meanwhile. Where it is
+    to be started again all stays, and the answer is after how many milliseconds.
     """
     with work.machine.lock():
         work.recover()
         if not work.store.has_container(name):
-            return
+            return None
         sandbox, state = work.store.container(name)
-        if state.pid == pid:
+        if state.pid != pid:
+            return None
+        if pid is None and not work.machine.is_me(state.watcher, state.watcher_started):
+            return None
+        pause = _once_more(work, sandbox, state, code)
+        if pause is None:
             _finish(work, sandbox, code)
+        return pause
+
+
+def _once_more(work: Work, sandbox: Sandbox, state: State, code: int) -> int | None:
+    """Notes that a command is to be started again, by its monitor; None when it is not."""
+    life, now = work.store.life(sandbox.name), work.machine.now_ns()
+    if life.stopped or state.watcher is None or not life.policy.again(code, life.restarts):
+        return None
+    short = life.backoff and now - life.started_at < _WELL
+    pause = min(2 * life.backoff, LONGEST_PAUSE) if short else FIRST_PAUSE
+    waits = State("restarting", None, None, code, state.watcher, state.watcher_started)
+    with work.store.write():
+        work.store.set_state(sandbox.name, waits)
+        work.store.set_life(
+            sandbox.name, life._replace(restarts=life.restarts + 1, backoff=pause, finished_at=now)
+        )
+        if state.pid is not None:
+            events.note(work, "die", [sandbox], exitCode=code)
+    return pause
 
 
 def _finish(work: Work, sandbox: Sandbox, code: int) -> None:
-    ended = State("exited", exit_code=code)
     if work.store.joiners(sandbox.name):
         # Its network namespace is others' too, and outlives its process: it stays until they are gone.
         with work.store.write():
-            work.store.set_state(sandbox.name, ended)
+            _note_end(work, sandbox, code)
         return
     gone = [sandbox, *_widowed(work, [sandbox])] if sandbox.auto_remove else [sandbox]
     plan = detach_plan(work, gone)
 
     def wish() -> None:
         proxy.forget(work, plan)
-        if not sandbox.auto_remove:
-            work.store.set_state(sandbox.name, ended)
+        endpoints = work.store.endpoints_of(sandbox.name)
+        _note_end(work, sandbox, code, endpoints)
+        if sandbox.auto_remove:
+            note_gone(work, gone)
+        else:
+            events.note_members(work, "disconnect", endpoints)
 
     subject = "\n".join([s.name for s in gone])
     work.unmake(CONTAINER if sandbox.auto_remove else DETACH, subject, plan, wish)
+
+
+def _note_end(work: Work, sandbox: Sandbox, code: int, kept: tuple[Endpoint, ...] = ()) -> None:
+    """Puts on record that a command has ended, and what it gets back when it is started again."""
+    state = work.store.container(sandbox.name)[1]
+    life = work.store.life(sandbox.name)
+    if state.word != "restarting":
+        events.note(work, "die", [sandbox], exitCode=code)
+    if sandbox.auto_remove and kept:
+        return
+    work.store.set_state(sandbox.name, State("exited", exit_code=code))
+    work.store.set_life(sandbox.name, life._replace(finished_at=work.machine.now_ns(), kept=kept))
 
 
 def recorded(work: Work, name: str, pid: int) -> bool:
@@ -206,9 +268,9 @@ def recorded(work: Work, name: str, pid: int) -> bool:
 LOST = 137
 
 
-def lost(work: Work, sandbox: Sandbox) -> None:
+def lost(work: Work, sandbox: Sandbox, code: int = LOST) -> None:
     """A container whose process went without anybody to tell. The lock is held."""
-    _finish(work, sandbox, LOST)
+    _finish(work, sandbox, code)
 
 
 def reap(work: Work) -> None:
@@ -216,5 +278,9 @@ def reap(work: Work) -> None:
     for sandbox, state in work.store.supervised():
         watched = work.machine.alive(state.watcher, state.watcher_started)
         if not watched and not work.machine.alive(state.pid, state.started):
-            work.say(f"container {sandbox.name} and its monitor were killed: cleaning up")
-            _finish(work, sandbox, LOST)
+            if state.word == "restarting":
+                work.say(f"the monitor of container {sandbox.name} was killed: it is not started again")
+                _finish(work, sandbox, LOST if state.exit_code is None else state.exit_code)
+            else:
+                work.say(f"container {sandbox.name} and its monitor were killed: cleaning up")
+                _finish(work, sandbox, LOST)

@@ -43,6 +43,7 @@ class Member(Record):
     started: int
     places: tuple[tuple[Network, Endpoint], ...]
     where: str
+    rooted: bool = False
 
 
 def repair(work: Work) -> Report:
@@ -59,7 +60,11 @@ def repair(work: Work) -> Report:
             networks, everyone = _wanted(work)
         if not networks:
             return Report(tuple(mended), ())
-        members = [_member(work, networks, everyone, s, state) for s, state in _sandboxes(work)]
+        rooted = work.store.rooted()
+        members = [
+            _member(work, networks, everyone, s, state)._replace(rooted=s.name in rooted)
+            for s, state in _sandboxes(work)
+        ]
         seen = Seen(inventory)
         plans = [firewall(work, networks, members, seen)]
         plans += [_network(work, network, members, seen) for network in networks.values()]
@@ -277,7 +282,8 @@ def _names(work: Work, member: Member, owners: frozenset[str], seen: Seen) -> li
     donor = sandbox.mode.partition(":")[2]
     shared = [work.hosts_file(n.name) for n, _ in member.places] if own else []
     copies = driver.copies_want(shown, shared)
-    wants = (*driver.sandbox_wants(sandbox, shown, lines, donor=donor), *copies)
+    made = driver.sandbox_wants(sandbox, shown, lines, donor=donor, rooted=member.rooted)
+    wants = (*made, *copies)
     steps = diff.files_steps(wants, seen)
     if member.pid:
         steps = [

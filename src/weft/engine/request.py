@@ -7,6 +7,7 @@ from weft.core.model.address import parse_address, parse_subnet
 from weft.core.model.errors import BadInput
 from weft.core.model.names import check_hostname, check_ifname, check_mac, check_name
 from weft.core.model.network import DEFAULT, Hop
+from weft.core.model.policy import Policy
 from weft.core.record import Record
 
 TYPE_CHECKING = False
@@ -39,7 +40,8 @@ class RunRequest(Record):
 
     ``mode`` is "" for ``joins``, or ``host``, ``none``, ``container:NAME``. ``extra_hosts`` are (name,
     address), where the address ``host-gateway`` is the first network's gateway; ``sysctls`` (KEY, VALUE)
-    with dots. ``spec`` is all the rest, for what has a command (None: nothing but that is asked).
+    with dots. ``spec`` is all the rest, for what has a command (None: nothing but that is asked), ``policy``
+    how it lives.
     """
 
     name: str
@@ -54,6 +56,12 @@ class RunRequest(Record):
     extra_hosts: tuple[tuple[str, str], ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     spec: Spec | None = None
+    policy: Policy = Policy()
+
+    @property
+    def rooted(self) -> bool:
+        """Whether it has a root of its own."""
+        return self.spec is not None and bool(self.spec.root)
 
 
 #: The interface that gets no name.

@@ -1,25 +1,72 @@
-"""A container's Spec: what was asked of it, completed by what its networks are."""
+"""A container's Spec: what was asked of it, completed by what its networks and other containers are."""
 
 from __future__ import annotations
 
+from weft.core.model import isolation
+from weft.core.model.errors import Conflict
 from weft.core.model.oci import Mount, Namespace, Process, Spec
 from weft.core.ops.netns import ETC_NETNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from weft.core.model.network import Sandbox
+    from weft.engine.work import Work
 
 #: Where ip-netns(8) keeps named ones.
 _RUN_NETNS = "/run/netns"
-_NAMES = ("bind", "ro", "optional")
+#: The mode of its IPC namespace, which says who may share it.
+IPC = "weft.ipc"
+_SHARE = "container:"
 
 
 def asked(command: tuple[str, ...], env: tuple[tuple[str, str], ...] = (), cwd: str = "/") -> Spec:
-    """What a container is when nothing is asked of it but a command."""
+    """What a container is when only a command is asked of it: Docker's defaults, on the host's files."""
+    kinds = ("net", "mnt", "pid", "ipc", "uts") if command else ("net", "mnt", "ipc", "uts")
     return Spec(
-        Process(command, env, cwd),
-        namespaces=(Namespace("net"), Namespace("mnt"), Namespace("uts"), Namespace("ipc")),
+        Process(command, env, cwd, capabilities=isolation.capabilities((), ()), no_new_privileges=True),
+        namespaces=tuple([Namespace(kind) for kind in kinds]),
+        rootfs_propagation="rslave",
+        mounts=isolation.shm(isolation.SHM_SIZE, "private"),
+        masked_paths=isolation.MASKED,
+        readonly_paths=isolation.READ_ONLY,
+        filter="default",
+        init=bool(command),
     )
+
+
+def resolve(work: Work, spec: Spec) -> Spec:
+    """With the namespaces of the containers that it names. NotFound; Conflict for one that is not running, or
+    does not share what is asked for."""
+    donors = [n for n in spec.namespaces if n.path.startswith(_SHARE)]
+    if not donors:
+        return spec
+    with work.machine.lock():
+        found = [_donated(work, n) if n.path.startswith(_SHARE) else n for n in spec.namespaces]
+    shm = [f"{n.path.rpartition('/ns/')[0]}/root/dev/shm" for n in found if n.type == "ipc" and n.path]
+    options = ("rbind", "nosuid", "noexec", "nodev")
+    return spec._replace(
+        namespaces=tuple(found),
+        mounts=(*spec.mounts, *[Mount("/dev/shm", path, "bind", options) for path in shm]),
+    )
+
+
+def _donated(work: Work, namespace: Namespace) -> Namespace:
+    name, kind = namespace.path.removeprefix(_SHARE), namespace.type
+    sandbox, state = work.store.container(name)
+    if state.word not in ("running", "paused"):
+        raise Conflict(f"container {sandbox.name} is not running", f"its {kind} namespace is gone")
+    if state.pid is None or not work.machine.alive(state.pid, state.started):
+        raise Conflict(
+            f"container {sandbox.name} has no process", f"so it has no {kind} namespace that could be shared"
+        )
+    donor = work.store.spec(sandbox.name)
+    if donor is not None and donor.namespace(kind) is None:
+        raise Conflict(f"container {sandbox.name} has no {kind} namespace of its own: it uses the host's")
+    if kind == "ipc" and donor is not None and dict(donor.annotations).get(IPC) != "shareable":
+        raise Conflict(
+            f"container {sandbox.name} does not share its ipc namespace", "start it with --ipc shareable"
+        )
+    return Namespace(kind, f"/proc/{state.pid}/ns/{kind}")
 
 
 def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
@@ -28,9 +75,16 @@ def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
     kept = tuple([n for n in spec.namespaces if n.type != "net"])
     net = () if host else (Namespace("net", f"{_RUN_NETNS}/{sandbox.name}"),)
     resolv = f"{ETC_NETNS}/{sandbox.name}/resolv.conf"
-    files = () if host else ((hosts, "/etc/hosts"), (resolv, "/etc/resolv.conf"))
+    files = [(hosts, "/etc/hosts"), (resolv, "/etc/resolv.conf")]
+    if spec.root:
+        files.append((f"{ETC_NETNS}/{sandbox.name}/hostname", "/etc/hostname"))
+    if host:
+        files = [(to, to) for _, to in files[:2] if spec.root]
+    # What the host has no file for, its programs do not ask for; a root gets what it lacks.
+    options = ("bind", "ro") if spec.root else ("bind", "ro", "optional")
+    named = any(n.type == "uts" for n in kept)
     return spec._replace(
-        hostname=spec.hostname or sandbox.hostname,
+        hostname=(spec.hostname or sandbox.hostname) if named else "",
         namespaces=(*net, *kept),
-        mounts=(*spec.mounts, *[Mount(to, source, "", _NAMES) for source, to in files if source]),
+        mounts=(*spec.mounts, *[Mount(to, source, "bind", options) for source, to in files if source]),
     )

@@ -220,7 +220,7 @@ class Work:
             self.say(f"warning: {error}")
         if verb != DETACH:
             for name in names:
-                self.machine.remove_file(self.log_file(name))
+                self.machine.remove_logs(self.log_file(name))
 
     def netns_inode(self, name: str) -> int:
         """A container's network namespace, also when somebody took its name off; 0 when it is gone."""
@@ -287,6 +287,9 @@ EDIT = "edit"
 PUBLISH = "publish"
 UNPUBLISH = "unpublish"
 REPAIR = "repair"
+#: A command started where its namespaces stand; a container that has exited renamed.
+START = "start"
+RENAME = "rename"
 _WITHOUT_MEMBERS = (
     CONNECT,
     DISCONNECT,
@@ -294,6 +297,8 @@ _WITHOUT_MEMBERS = (
     PUBLISH,
     UNPUBLISH,
     REPAIR,
+    START,
+    RENAME,
     PROXY,
     NAMESPACE,
     NAMESPACE_GONE,
@@ -308,18 +313,17 @@ def forget(store: Store, verb: str, subject: str, until: int = 0) -> None:
         _release(store, container, network, until)
         store.remove_endpoint(network, container)
         store.drop_foreign(container)
-    if verb == NAMESPACE:
+    if verb in (NAMESPACE, NAMESPACE_GONE):
         for name in subject.split("\n"):
-            store.drop_namespace(name)
-    if verb == NAMESPACE_GONE:
-        for name in subject.split("\n"):
-            store.retire_namespace(name)
+            (store.drop_namespace if verb == NAMESPACE else store.retire_namespace)(name)
     if verb in (PUBLISH, UNPUBLISH):
         for line in subject.split("\n")[2:]:
             for publish in parse_publish(line):
                 store.remove_publish(publish)
     if verb == EDIT:
         _put_back(store, subject)
+    elif verb == RENAME:
+        store.rename_container(*reversed(subject.split("\n")))
     for name in members(verb, subject):
         _release(store, name, "", until)
         store.remove_endpoints(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from weft.core.model.errors import BadInput, Conflict, KernelError, NotFound, NotPermitted, WeftError
+from weft.core.model.errors import BadInput, KernelError, NotFound, NotPermitted, WeftError
 from weft.linux import libc, mounts, netns, process
 
 TYPE_CHECKING = False
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from weft.core.model.enter import Command, Way
-    from weft.core.model.launch import Launch
 
 #: namespaces(7): the user namespace comes first, since the others may belong to it.
 FLAGS = {
@@ -29,68 +28,6 @@ FLAGS = {
 }
 #: What one thread can join, and leave again, beside others.
 BY_THREAD = ("net", "uts", "ipc", "cgroup")
-_CONTAINER = ("net", "mnt", "uts", "ipc")
-
-
-# containers
-
-
-def join_container(launch: Launch) -> None:
-    """Joins the network namespace and makes mount, UTS and IPC namespaces with the container's view."""
-    if launch.netns:
-        fd = netns.open_fd(launch.netns)
-        libc.setns(fd, libc.CLONE_NEWNET)
-        os.close(fd)
-    libc.unshare(libc.CLONE_NEWNS | libc.CLONE_NEWUTS | libc.CLONE_NEWIPC)
-    mounts.slave()
-    if launch.netns:
-        mounts.own_sys()
-    for mount in launch.spec.mounts:
-        mounts.bind_read_only(mount.source, mount.destination)
-    if launch.spec.hostname:
-        from _socket import sethostname
-
-        sethostname(launch.spec.hostname)
-
-
-def start(launch: Launch, handle: type[process.Child] = process.Child) -> process.Child:
-    """Forks a child that joins the container and waits."""
-
-    def prepare() -> None:
-        if launch.log:
-            process.redirect(launch.log)
-        join_container(launch)
-        os.chdir(launch.cwd)
-
-    return process.start(prepare, launch.argv, dict(launch.env), handle=handle)
-
-
-def become_container(launch: Launch, pid: int | None, started: int | None) -> None:
-    """Joins a container and executes a command in place of this program; returns never.
-
-    Conflict when that process has ended meanwhile; CommandNotFound and CommandNotExecutable when it
-    cannot be executed there; KernelError.
-    """
-    try:
-        if pid is None:
-            join_container(launch)
-        else:
-            _join_process(pid, started or 0, _CONTAINER)
-        os.chdir(launch.cwd)
-    except NotFound:
-        raise Conflict(
-            f"container {launch.name or launch.netns} has exited", "start another with `weft run`"
-        ) from None
-    except OSError as error:
-        raise KernelError(
-            f"cannot enter container {launch.name or launch.netns}: {error}", error.errno or 0
-        ) from None
-    process.reset_signals()
-    os.closerange(3, 1 << 20)
-    try:
-        os.execvpe(launch.argv[0], list(launch.argv), dict(launch.env))
-    except OSError as error:
-        raise process.failure(launch.argv[0], f"{error.errno} exec") from None
 
 
 # any namespaces
@@ -103,9 +40,9 @@ def join(way: Way, say: Callable[[str], None], only: tuple[str, ...] = ()) -> li
     the thread may be halfway in.
     """
     if way.pid:
-        found = _join_process(way.pid, way.started, way.types, only)
+        found = join_process(way.pid, way.started, way.types, only)
     else:
-        found = _join_files([(t, path) for t, path in way.files if not only or not t or t in only])
+        found = join_files([(t, path) for t, path in way.files if not only or not t or t in only])
     if way.view and (not only or "mnt" in only):
         libc.unshare(libc.CLONE_NEWNS)
         mounts.slave()
@@ -114,7 +51,11 @@ def join(way: Way, say: Callable[[str], None], only: tuple[str, ...] = ()) -> li
     return found
 
 
-def _join_files(files: list[tuple[str, str]]) -> list[str]:
+def join_files(files: list[tuple[str, str]]) -> list[str]:
+    """Joins namespaces by type and path, all or none of them opened; the types that it has joined.
+
+    What belongs to the user namespace outside is joined before that inside is. As ``join``.
+    """
     opened: list[tuple[str, str, int]] = []
     try:
         # All first: after the mount namespace is another, paths lead elsewhere.
@@ -123,10 +64,25 @@ def _join_files(files: list[tuple[str, str]]) -> list[str]:
         if len(opened) > 1:
             order = list(FLAGS)
             opened.sort(key=lambda one: order.index(one[0]))
-        return [kind for kind, path, fd in opened if _join_file(kind, path, fd)]
+        return _join_opened(opened)
     finally:
         for _, _, fd in opened:
             os.close(fd)
+
+
+def _join_opened(opened: list[tuple[str, str, int]]) -> list[str]:
+    if len(opened) < 2 or opened[0][0] != "user":
+        return [kind for kind, path, fd in opened if _join_file(kind, path, fd)]
+    joined, later = [], [opened[0]]
+    for kind, path, fd in opened[1:]:
+        try:
+            if kind == "mnt":
+                later.append((kind, path, fd))
+            elif _join_file(kind, path, fd):
+                joined.append(kind)
+        except NotPermitted:
+            later.append((kind, path, fd))  # it belongs to that user namespace
+    return [*joined, *[kind for kind, path, fd in later if _join_file(kind, path, fd)]]
 
 
 def _join_file(kind: str, path: str, fd: int) -> bool:
@@ -143,7 +99,7 @@ def _join_file(kind: str, path: str, fd: int) -> bool:
             _refuse_file(kind, path)
         raise _refusal(error, path) from None
     if kind == "user":
-        _be_root()
+        be_root()
     return True
 
 
@@ -163,7 +119,7 @@ def _refusal(error: OSError, what: str) -> WeftError:
     return KernelError(f"cannot enter {what}: {error.strerror}", error.errno or 0)
 
 
-def _be_root() -> None:
+def be_root() -> None:
     """In a user namespace one is nobody until one takes an id of it, as nsenter(1) does, if it has one."""
     changes: tuple[Callable[[], None], ...]
     changes = (lambda: os.setgroups(()), lambda: os.setgid(0), lambda: os.setuid(0))
@@ -191,12 +147,14 @@ def open_process(pid: int, started: int = 0) -> int:
     raise NotFound(f"process {pid} has ended", "ps -e lists them")
 
 
-def _join_process(pid: int, started: int, types: tuple[str, ...], only: tuple[str, ...] = ()) -> list[str]:
+def join_process(
+    pid: int, started: int, types: tuple[str, ...] = (), only: tuple[str, ...] = ()
+) -> list[str]:
     """All by one setns(2) on a pidfd: none or all, and of that very process."""
     fd = open_process(pid, started)
     try:
         kinds = [
-            t for t in FLAGS if (not types or t in types) and (not only or t in only) and _differs(pid, t)
+            t for t in FLAGS if (not types or t in types) and (not only or t in only) and differs(pid, t)
         ]
         if kinds:
             libc.setns(fd, sum([FLAGS[t] for t in kinds]))
@@ -205,11 +163,12 @@ def _join_process(pid: int, started: int, types: tuple[str, ...], only: tuple[st
     finally:
         os.close(fd)
     if "user" in kinds:
-        _be_root()
+        be_root()
     return kinds
 
 
-def _differs(pid: int, kind: str) -> bool:
+def differs(pid: int, kind: str) -> bool:
+    """Whether a process has another namespace of that type than we. ProcessLookupError when it has ended."""
     try:
         return os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/thread-self/ns/{kind}")
     except FileNotFoundError:
@@ -233,7 +192,7 @@ def become(way: Way, command: Command, say: Callable[[str], None]) -> int:
     if "pid" not in joined:
         execute(command)
     try:
-        child = process.start(lambda: None, command.argv, environment(command), keep=True)
+        child = process.start(lambda: None, becoming(command))
     except OSError as error:
         if error.errno != errno.ENOMEM:
             raise
@@ -274,10 +233,17 @@ def environment(command: Command) -> dict[str, str]:
 def execute(command: Command) -> None:
     """Becomes the command, with what the caller left open; what weft opened is closed. Returns never."""
     process.reset_signals()
-    try:
-        os.execvpe(command.argv[0], list(command.argv), environment(command))
-    except OSError as error:
-        raise process.failure(command.argv[0], f"{error.errno} exec") from None
+    process.execute(command.argv, environment(command))
+
+
+def becoming(command: Command) -> Callable[[Callable[[], None]], None]:
+    """The same for a child (process.start)."""
+
+    def become(ready: Callable[[], None]) -> None:
+        ready()
+        process.execute(command.argv, environment(command))
+
+    return become
 
 
 class Inside:

@@ -339,7 +339,7 @@ class Hands:
 
     def _file(self, op: Op) -> None:
         if isinstance(op, n.EtcNetns):
-            files.write_etc_netns(op.name, op.hosts, op.resolv)
+            files.write_etc_netns(op.name, op.hosts, op.resolv, op.hostname)
         elif isinstance(op, n.EtcNetnsDel):
             files.remove_etc_netns(op.name)
         elif isinstance(op, f.HostsDel):
@@ -356,6 +356,10 @@ class Hands:
             self._switch_hosts(op)
         elif isinstance(op, f.HostsFileDel):
             files.remove(op.path)
+        elif isinstance(op, f.FileMove):
+            from weft.linux import logs
+
+            logs.move(op.path, op.to)
         else:
             raise TypeError(f"no hand knows {type(op).__name__}")
 

@@ -181,8 +181,8 @@ def remove(path: str) -> None:
         pass
 
 
-def write_etc_netns(name: str, hosts: str, resolv: str) -> None:
-    """/etc/netns/NAME: hosts as a link to the shared file, resolv.conf as a file of its own."""
+def write_etc_netns(name: str, hosts: str, resolv: str, hostname: str = "") -> None:
+    """/etc/netns/NAME: hosts as a link to the shared file, resolv.conf and hostname as its own files."""
     where = f"{ETC_NETNS}/{name}"
     try:
         posix.mkdir(where, 0o755)
@@ -191,8 +191,11 @@ def write_etc_netns(name: str, hosts: str, resolv: str) -> None:
     except FileExistsError:
         remove(f"{where}/hosts")
         remove(f"{where}/resolv.conf")
+        remove(f"{where}/hostname")
     posix.symlink(hosts, f"{where}/hosts")
     _write(f"{where}/resolv.conf", resolv.encode(), posix.O_CREAT | posix.O_EXCL)
+    if hostname:
+        _write(f"{where}/hostname", f"{hostname}\n".encode(), posix.O_CREAT | posix.O_EXCL)
 
 
 def link_etc_netns(name: str, hosts: str) -> None:
@@ -205,10 +208,11 @@ def link_etc_netns(name: str, hosts: str) -> None:
 
 
 def remove_etc_netns(name: str) -> None:
-    """Removes weft's two files, and the directory unless somebody put more into it."""
+    """Removes weft's files, and the directory unless somebody put more into it."""
     where = f"{ETC_NETNS}/{name}"
     remove(f"{where}/hosts")
     remove(f"{where}/resolv.conf")
+    remove(f"{where}/hostname")
     try:
         posix.rmdir(where)
     except OSError:

@@ -1,8 +1,7 @@
 """System calls that Python lacks, one function each, under their man-page names (section 2).
 
-``ctypes`` takes 2 to 4 ms to import. ``_ctypes`` alone takes 0.4 but loses errno, so a call is made
-through it, and made once more through ctypes when it failed, to learn why. All calls here fail the
-same way twice. Errors are OSError with the call's name.
+``ctypes`` takes 2 to 4 ms to import, and cannot be imported where another root is in place; ``_ctypes``,
+the C module under it, takes 0.4 and has all that is needed. Errors are OSError with the call's name.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from weft.linux.paths import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 CLONE_FS = 0x00000200
@@ -40,35 +40,64 @@ AT_FDCWD = -100
 UMOUNT_NOFOLLOW = 8
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
-
-_symbols: dict[str, int] = {}
-
-
-def _lean(name: str, args: tuple[Any, ...]) -> int:
-    """The call through ``_ctypes``; -1 also when that private module is not what we know."""
-    try:
-        import _ctypes
-
-        address = _symbols.get(name)
-        if address is None:
-            address = _symbols[name] = _ctypes.dlsym(_ctypes.dlopen(None, 0), name)  # type: ignore[arg-type]
-        return int(_ctypes.call_cdeclfunction(address, args))
-    except (ImportError, AttributeError, TypeError):
-        return -1
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
+_CAPABILITY_VERSION_3 = 0x20080522
 
 
-def _call(name: str, *args: Any) -> int:
-    result = _lean(name, args)
-    if result >= 0:
-        return result
+class _Lean:
+    """Calls through ``_ctypes`` alone, of whose names ``ctypes`` makes its own. AttributeError and TypeError
+    where that private module is not what we know."""
+
+    __slots__ = ("_error", "_function", "_library", "_long", "_names", "_symbol")
+
+    def __init__(self) -> None:
+        import _ctypes as c
+
+        number = type("c_int", (c._SimpleCData,), {"_type_": "i"})
+        self._long = type("c_long", (c._SimpleCData,), {"_type_": "l"})
+        flags = c.FUNCFLAG_CDECL | c.FUNCFLAG_USE_ERRNO
+        self._function = type("_FuncPtr", (c.CFuncPtr,), {"_flags_": flags, "_restype_": number})
+        self._error, self._symbol = c.get_errno, c.dlsym
+        self._library = c.dlopen(None, 0)  # type: ignore[arg-type]
+        self._names: dict[str, Any] = {}
+
+    def __call__(self, name: str, args: tuple[Any, ...]) -> tuple[int, int]:
+        """The result, and errno."""
+        function = self._names.get(name)
+        if function is None:
+            function = self._names[name] = self._function(self._symbol(self._library, name))
+        result = function(*[self._long(a) if isinstance(a, int) else a for a in args])
+        return int(result), self._error()
+
+
+def _full(name: str, args: tuple[Any, ...]) -> tuple[int, int]:
     import ctypes
 
     function = getattr(ctypes.CDLL(None, use_errno=True), name)
     result = int(function(*[ctypes.c_long(a) if isinstance(a, int) else a for a in args]))
+    return result, ctypes.get_errno()
+
+
+_ways: list[Callable[[str, tuple[Any, ...]], tuple[int, int]]] = []
+
+
+def _call(name: str, *args: Any) -> int:
+    if not _ways:
+        try:
+            _ways.append(_Lean())
+        except (ImportError, AttributeError, TypeError):
+            _ways.append(_full)
+    result, error = _ways[0](name, args)
     if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {posix.strerror(number)}")
+        raise OSError(error, f"{name}: {posix.strerror(error)}")
     return result
 
 
@@ -101,9 +130,28 @@ def umount2(target: str, flags: int = 0) -> None:
     _call("umount2", encode(target), flags)
 
 
-def prctl(option: int, value: int) -> None:
-    """prctl(2) with one argument."""
-    _call("prctl", option, value, 0, 0, 0)
+def prctl(option: int, value: int | bytes, more: int = 0) -> int:
+    """prctl(2) with one argument, or two."""
+    return _call("prctl", option, value, more, 0, 0)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)."""
+    _call("pivot_root", encode(new_root), encode(put_old))
+
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2)."""
+    _call("setdomainname", encode(name), len(encode(name)))
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """capset(2) of the calling thread; sets as numbers, bit N for capability N."""
+    words = (_CAPABILITY_VERSION_3, 0)
+    header = b"".join([word.to_bytes(4, "little") for word in words])
+    sets = (effective, permitted, inheritable)
+    data = [(s >> shift & 0xFFFFFFFF).to_bytes(4, "little") for shift in (0, 32) for s in sets]
+    _call("capset", header, b"".join(data))
 
 
 def inotify_init1(flags: int) -> int:
@@ -122,11 +170,14 @@ def syscall(number: int, *args: int | bytes) -> int:
 
 
 _SYS_CLONE3 = 435  # on all architectures
+CLONE_PARENT = 0x00008000
+_SIGCHLD = 17
 
 
 def clone3(flags: int) -> int:
     """clone3(2) as a fork(2) into new namespaces. The child must execute something or end: the interpreter
-    knows nothing of this fork."""
-    words = (flags, 0, 0, 0, 17, 0, 0, 0)  # struct clone_args as first published; 17 is SIGCHLD
+    knows nothing of this fork. With CLONE_PARENT its end is told as the caller's would be."""
+    signal = 0 if flags & CLONE_PARENT else _SIGCHLD
+    words = (flags, 0, 0, 0, signal, 0, 0, 0)  # struct clone_args as first published
     raw = b"".join([word.to_bytes(8, "little") for word in words])
     return syscall(_SYS_CLONE3, raw, len(raw))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import posix
 
-from weft.linux import libc
+from weft.linux import libc, mountapi
 from weft.linux.paths import is_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_SYS_OPEN_TREE, _SYS_MOVE_MOUNT = 428, 429
-#: OPEN_TREE_CLONE | AT_RECURSIVE | OPEN_TREE_CLOEXEC
-_CLONE_TREE = 1 | 0x8000 | posix.O_CLOEXEC
-_CGROUP = b"/sys/fs/cgroup"
+_CGROUP = "/sys/fs/cgroup"
 _ETC_NETNS = "/etc/netns"
 _SAFE = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
 
@@ -29,25 +26,34 @@ def private() -> None:
     libc.mount("", "/", "none", libc.MS_PRIVATE | libc.MS_REC)
 
 
-def own_sys() -> None:
+def own_sys(read_only: bool = False) -> None:
     """/sys of this network namespace, with the cgroup file systems that the old one carried."""
+    read_only = read_only or bool(posix.statvfs("/sys").f_flag & posix.ST_RDONLY)
+    attributes = mountapi.RDONLY if read_only else 0
     try:
-        tree = libc.syscall(_SYS_OPEN_TREE, libc.AT_FDCWD, _CGROUP, _CLONE_TREE)
+        cgroups = mountapi.tree(_CGROUP, recursive=True)
+        mountapi.set_attributes(cgroups, attributes, recursive=True)
     except OSError:
-        tree = -1
-    read_only = libc.MS_RDONLY if posix.statvfs("/sys").f_flag & posix.ST_RDONLY else 0
+        cgroups = -1
     try:
         libc.umount2("/sys", libc.MNT_DETACH)
     except OSError:
         pass  # locked by an outer user namespace: it is covered then
-    libc.mount("sysfs", "/sys", "sysfs", _SAFE | read_only)
-    if tree >= 0:
+    libc.mount("sysfs", "/sys", "sysfs", _SAFE | attributes)
+    if cgroups >= 0:
         try:
-            # MOVE_MOUNT_F_EMPTY_PATH
-            libc.syscall(_SYS_MOVE_MOUNT, tree, b"", libc.AT_FDCWD, _CGROUP, 4)
+            _put(cgroups, _CGROUP)
         except OSError:
             pass
-        posix.close(tree)
+        posix.close(cgroups)
+
+
+def _put(mount: int, path: str) -> None:
+    target = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
+    try:
+        mountapi.attach(mount, target)
+    finally:
+        posix.close(target)
 
 
 def own_proc() -> None:
@@ -55,12 +61,17 @@ def own_proc() -> None:
     libc.mount("proc", "/proc", "proc", _SAFE)
 
 
-def bind_read_only(source: str, target: str) -> None:
-    """One member must not rewrite names for all: the bind is read-only."""
-    if not is_file(target):
-        return
-    libc.mount(source, target, "none", libc.MS_BIND)
-    libc.mount("none", target, "none", libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
+def read_only_copy(path: str) -> int:
+    """A mount of a file that is attached nowhere: one member must not rewrite names for all. OSError."""
+    mount = mountapi.tree(path)
+    mountapi.set_attributes(mount, mountapi.RDONLY, propagation=libc.MS_PRIVATE)
+    return mount
+
+
+def put_file(mount: int, path: str) -> None:
+    """Puts a mount over a file, if there is one."""
+    if is_file(path):
+        _put(mount, path)
 
 
 def bind_etc(name: str, say: Callable[[str], None]) -> None:

@@ -105,6 +105,7 @@ def open_fd(name: str) -> int:
 
 
 def _missing(name: str) -> NotFound:
+    name = name.removeprefix(f"{NETNS_DIR}/")
     if not name.startswith("/"):
         return NotFound(f"no network namespace {name} under {NETNS_DIR}", "`weft ns ls` lists what there is")
     pid = name.split("/")[2] if name.startswith("/proc/") else ""

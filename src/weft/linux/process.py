@@ -24,6 +24,8 @@ _NOT_FOUND = frozenset((errno.ENOENT, errno.ENOTDIR))
 #: A child's word when it has made itself ready, and its last before exec: an end of file without them means
 #: that it was killed on the way.
 _PREPARED, _READY = b"=", b"+"
+#: Where commands are looked for by an environment without PATH (os.defpath).
+PATH = "/bin:/usr/bin"
 
 
 def find_command(argv: Sequence[str], path: str, cwd: str) -> None:
@@ -130,16 +132,16 @@ def _typed(name: str) -> type[WeftError]:
 
 def start(
     prepare: Callable[[], None],
-    argv: Sequence[str],
-    env: Mapping[str, str],
+    become: Callable[[Callable[[], None]], None],
     fork: Callable[[], int] = os.fork,
-    keep: bool = False,
+    keep: set[int] | None = None,
     handle: type[Child] = Child,
 ) -> Child:
-    """Forks a child that makes itself ready and waits. It dies with its parent.
+    """Forks a child that makes itself ready, waits, and becomes what it is for; it dies with its parent.
 
-    ``keep``: what the caller of weft left open is the command's too; all that weft itself opens is closed by
-    the exec.
+    ``become`` calls what it is given as the last thing before it executes the command. ``keep``: the open
+    descriptors that the child is to have; None: all that the caller of weft left open, which are the
+    command's too. What weft itself opens is closed by the exec.
     """
     go_read, go_write = os.pipe2(os.O_CLOEXEC)
     fail_read, fail_write = os.pipe2(os.O_CLOEXEC)
@@ -152,65 +154,92 @@ def start(
     if pid == 0:
         os.close(go_write)
         os.close(fail_read)
-        _child(prepare, argv, env, go_read, fail_write, keep)
+        _child(prepare, become, go_read, fail_write, keep)
     os.close(go_read)
     os.close(fail_write)
     return handle(pid, go_write, fail_read)
 
 
 def _child(
-    prepare: Callable[[], None], argv: Sequence[str], env: Mapping[str, str], go: int, fail: int, keep: bool
+    prepare: Callable[[], None],
+    become: Callable[[Callable[[], None]], None],
+    go: int,
+    fail: int,
+    keep: set[int] | None,
 ) -> None:
     """Never returns: executes the command or says by ``fail`` why not."""
-    step = "setup"
+
+    def ready() -> None:
+        os.write(fail, _READY)
+        if keep is not None:
+            close_from_3(fail)
+
     try:
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if not keep:
+        if keep is not None:
             # Above all the parent's locks: a dying child must not hold them longer than its parent.
-            _close_from_3(go, fail)
+            close_from_3(go, fail, *keep)
         prepare()
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # new credentials took it off
         os.write(fail, _PREPARED)
         if os.read(go, 1) != b"1":
             os._exit(125)
         reset_signals()
-        step = "exec"
-        os.write(fail, _READY)
-        if not keep:
-            _close_from_3(fail)
-        os.execvpe(argv[0], list(argv), dict(env))
-    except OSError as error:
-        what = step if step == "exec" else f"{error}"
-        os.write(fail, f"{error.errno or 1} {what}".encode(errors="surrogateescape"))
-    except WeftError as error:
-        said = f"0 {type(error).__name__}\n{error.message}\n{error.hint}"
-        os.write(fail, said.encode(errors="surrogateescape"))
+        become(ready)
+    except (OSError, WeftError) as error:
+        os.write(fail, told(error))
+    except Exception as error:  # an import, say: the root may be another, and files out of reach
+        os.write(fail, told(WeftError(f"cannot start it: {type(error).__name__}: {error}")))
     finally:
         os._exit(127)
 
 
-def _close_from_3(*keep: int) -> None:
+def told(error: OSError | WeftError) -> bytes:
+    """An error as ``failure`` reads it."""
+    if isinstance(error, OSError):
+        return f"{error.errno or 1} {error}".encode(errors="surrogateescape")
+    return f"0 {type(error).__name__}\n{error.message}\n{error.hint}".encode(errors="surrogateescape")
+
+
+def close_from_3(*keep: int) -> None:
     """What the caller left open is not the command's (CVE-2024-21626's class)."""
     first = 3
     for fd in sorted(keep):
         os.closerange(first, fd)
-        first = fd + 1
+        first = max(first, fd + 1)
     os.closerange(first, 1 << 20)
+
+
+def execute(
+    argv: Sequence[str], env: Mapping[str, str], explain: Callable[[str], str] = lambda path: ""
+) -> None:
+    """Becomes the command, found by the PATH of its environment (execvp(3)); returns never.
+
+    CommandNotFound, CommandNotExecutable; ``explain`` may know why a file must not be executed (EPERM).
+    """
+    names = (
+        [argv[0]] if "/" in argv[0] else [f"{d or '.'}/{argv[0]}" for d in env.get("PATH", PATH).split(":")]
+    )
+    number = errno.ENOENT
+    for name in names:
+        try:
+            os.execve(name, list(argv), dict(env))
+        except OSError as error:
+            if error.errno in _NOT_FOUND:
+                continue
+            number = error.errno or 0
+            hint = explain(name) if number == errno.EPERM else ""
+            if hint:
+                raise CommandNotExecutable(failure(argv[0], f"{number} exec").message, hint) from None
+            if number != errno.EACCES:
+                break
+    raise failure(argv[0], f"{number} exec")
 
 
 def reset_signals() -> None:
     """What Python ignores the command does not; what its caller ignores (nohup) it does too."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-
-
-def redirect(log: str) -> None:
-    """stdin from nowhere, stdout and stderr to a log."""
-    null = os.open("/dev/null", os.O_RDONLY)
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    os.dup2(null, 0)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
 
 
 #: What a foreground weft passes on to its command.

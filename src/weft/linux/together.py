@@ -72,8 +72,7 @@ class _Together:
                 raise WeftError("a command in many pid namespaces at once cannot be started")
             enter.settle(self._command, "", self._say)
 
-        env = enter.environment(self._command)
-        child = process.start(prepare, self._command.argv, env, keep=True)
+        child = process.start(prepare, enter.becoming(self._command))
         for (read, write), to in zip(pipes, (1, 2), strict=True):
             os.close(write)
             self._streams[read] = _Stream(way.shown, to)

@@ -73,7 +73,7 @@ def _start(fresh: Fresh, command: Command, say: Callable[[str], None], cpus: set
         finally:
             os.sched_setaffinity(0, before)
 
-    child = process.start(prepare, command.argv, enter.environment(command), fork, keep=True)
+    child = process.start(prepare, enter.becoming(command), fork)
     child.prepared(command.argv[0])
     return child
 
@@ -95,13 +95,14 @@ def _call(action: Callable[[], int | None], fresh: Fresh) -> int:
     try:
         return action() or 0
     except OSError as error:
-        raise _refusal(error, fresh) from None
+        raise refusal(error, fresh.types, "" if "user" in fresh.types else ", or add --user") from None
 
 
-def _refusal(error: OSError, fresh: Fresh) -> WeftError:
-    said = f"cannot make namespaces ({', '.join(fresh.types)}): {os.strerror(error.errno or 0)}"
+def refusal(error: OSError, types: tuple[str, ...], otherwise: str = "") -> WeftError:
+    """Why there are no new namespaces of these types."""
+    said = f"cannot make namespaces ({', '.join(types)}): {os.strerror(error.errno or 0)}"
     if error.errno == errno.EPERM:
-        hint = "run weft as root" + ("" if "user" in fresh.types else ", or add --user")
+        hint = f"run weft as root{otherwise}"
         return NotPermitted(said, hint)
     if error.errno == errno.EINVAL:
         return Unsupported(said, "the kernel lacks one of them")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from weft.core.model.oci import Spec
 
 #: What a container's state may be.
-STATES = ("created", "running", "paused", "exited")
+STATES = ("created", "running", "paused", "restarting", "exited")
 
 
 def _publish(row: Any) -> Publish:
@@ -71,7 +71,9 @@ class Members(Networks):
 
     def set_spec(self, name: str, spec: Spec) -> None:
         """Stores what a container is."""
-        self._db.execute("INSERT OR REPLACE INTO spec VALUES (?,?)", (name, dump_spec(spec)))
+        self._db.execute(
+            "INSERT OR REPLACE INTO spec VALUES (?,?,?)", (name, int(bool(spec.root)), dump_spec(spec))
+        )
 
     def spec(self, name: str) -> Spec | None:
         """What a container is; None when nothing but its networks was asked for. Damaged."""
@@ -82,6 +84,10 @@ class Members(Networks):
             return load_spec(row[0])
         except (ValueError, SyntaxError) as error:
             raise Damaged(f"the database's row of container {name} is damaged: {error}") from None
+
+    def rooted(self) -> frozenset[str]:
+        """The containers that have a root of their own."""
+        return frozenset([row[0] for row in self._db.execute("SELECT container FROM spec WHERE rooted=1")])
 
     def drop_foreign(self, name: str) -> None:
         """Forgets a namespace of somebody else's that is in no network any more."""
@@ -94,6 +100,7 @@ class Members(Networks):
     def remove_container(self, name: str) -> None:
         """Forgets a container; its endpoint goes first."""
         self._db.execute("DELETE FROM spec WHERE container=?", (name,))
+        self._db.execute("DELETE FROM life WHERE container=?", (name,))
         self._db.execute("DELETE FROM container WHERE name=?", (name,))
 
     def container(self, name: str) -> tuple[Sandbox, State]:
@@ -118,8 +125,8 @@ class Members(Networks):
         return [self._read(self._container, row) for row in self._all(sql)]
 
     def supervised(self) -> list[tuple[Sandbox, State]]:
-        """The containers that have a process, as far as is stored."""
-        sql = f"SELECT {CONTAINER} FROM container WHERE pid IS NOT NULL"
+        """The containers that have a process or get one again, as far as is stored."""
+        sql = f"SELECT {CONTAINER} FROM container WHERE pid IS NOT NULL OR watcher IS NOT NULL"
         return [self._read(self._container, row) for row in self._all(sql)]
 
     def joiners(self, name: str) -> list[str]:

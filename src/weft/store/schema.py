@@ -33,6 +33,7 @@ CREATE TABLE container (
   state TEXT NOT NULL, pid INTEGER, started INTEGER, exit_code INTEGER,
   watcher INTEGER, watcher_started INTEGER) WITHOUT ROWID;
 CREATE INDEX container_pid ON container (pid) WHERE pid IS NOT NULL;
+CREATE INDEX container_watcher ON container (watcher) WHERE watcher IS NOT NULL;
 CREATE INDEX container_mode ON container (mode) WHERE mode <> '';
 CREATE INDEX container_target ON container (target) WHERE target <> '';
 CREATE TABLE endpoint (
@@ -58,7 +59,14 @@ CREATE TABLE publish (
   PRIMARY KEY (proto, host_port, host)) WITHOUT ROWID;
 CREATE INDEX publish_container ON publish (container, network);
 CREATE INDEX publish_loopback ON publish (loopback) WHERE loopback = 1;
-CREATE TABLE spec (container TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE spec (container TEXT PRIMARY KEY, rooted INTEGER NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE life (
+  container TEXT PRIMARY KEY, policy TEXT NOT NULL, stopped INTEGER NOT NULL, restarts INTEGER NOT NULL,
+  backoff INTEGER NOT NULL, started_at INTEGER NOT NULL, finished_at INTEGER NOT NULL, health TEXT NOT NULL,
+  failures INTEGER NOT NULL, said TEXT NOT NULL, kept TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE event (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, type TEXT NOT NULL, action TEXT NOT NULL,
+  name TEXT NOT NULL, object TEXT NOT NULL, attributes TEXT NOT NULL);
 CREATE TABLE journal (
   id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, subject TEXT NOT NULL,
   plan TEXT NOT NULL, undo TEXT NOT NULL, forward INTEGER NOT NULL);

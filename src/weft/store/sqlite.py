@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.core.model.errors import Conflict, Damaged
 from weft.core.model.state import Entry
 from weft.store.lean import sqlite
-from weft.store.members import Members
+from weft.store.lives import Lives
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _entry(row: Any) -> Entry:
     return Entry(id, _text(verb), _text(subject), _text(undo), bool(forward))
 
 
-class SqliteStore(Members):
+class SqliteStore(Lives):
     """One root's wishes."""
 
     def add_namespace(self, name: str, how: str, created: int) -> None:
@@ -100,6 +100,8 @@ class SqliteStore(Members):
             self.containers()
             self.foreign()
             self.everyone()
+            self.lives()
+            self.events()
         self._check_addresses(networks.values())
         self.journal()
         self.namespaces()

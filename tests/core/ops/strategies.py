@@ -22,6 +22,7 @@ from weft.core.ops import (
     loopback,
     netns,
     nft,
+    process,
     route,
     rule,
     shard,
@@ -115,6 +116,8 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     file.OwnHosts: st.builds(file.OwnHosts, PATHS, st.lists(NAMES, max_size=4).map(tuple)),
     file.HostsCopy: st.builds(file.HostsCopy, PATHS, PATHS),
     file.HostsUncopy: st.builds(file.HostsUncopy, PATHS, PATHS),
+    file.FileMove: st.builds(file.FileMove, PATHS, PATHS),
+    process.Signal: st.builds(process.Signal, NUMBERS, st.integers(1, 64), st.just("SIGTERM")),
     file.HostsSwitch: st.builds(file.HostsSwitch, NAMES, PATHS, PATHS, st.just(0) | NUMBERS, NUMBERS),
     hop.RouteAdd: st.builds(hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR),
     hop.GatewayChange: st.builds(
@@ -198,7 +201,9 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         st.just("") | PRINTABLE,
         PLACES,
     ),
-    netns.EtcNetns: st.builds(netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30)),
+    netns.EtcNetns: st.builds(
+        netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30), st.just("") | NAMES
+    ),
     netns.EtcNetnsDel: st.builds(netns.EtcNetnsDel, NAMES),
     foreign.PassAdd: st.builds(foreign.PassAdd, FOREIGN, IFNAMES, APART),
     foreign.PassDel: st.builds(foreign.PassDel, FOREIGN, IFNAMES, APART),

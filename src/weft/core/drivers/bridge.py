@@ -182,25 +182,38 @@ def sandbox_wants(
     hosts: str,
     lines: tuple[str, ...] | None = None,
     donor: str = "",
+    rooted: bool = False,
 ) -> tuple[Op, ...]:
     """A container's namespace and name files. ``lines``: of a hosts file of its own at ``hosts``, to which
     its
     networks' are copied last of all (``copies_want``).
 
-    ``donor`` is the container whose network namespace it shares.
+    ``donor`` is the container whose network namespace it shares. ``rooted``: it has a root of its own.
     """
     name = sandbox.name
     files: list[Op] = [] if lines is None else [OwnHosts(hosts, lines)]
-    files.append(EtcNetns(name, hosts, resolv_conf(sandbox)))
+    files.append(EtcNetns(name, hosts, resolv_conf(sandbox), sandbox.hostname if rooted else ""))
     if donor:
         return (*files, NetnsAttach(name, f"/run/netns/{donor}"))
     return (*files, NetnsAdd(name))
 
 
+#: As Docker has them: ping needs no CAP_NET_RAW, and port 80 no root. Both are the container's own.
+_OPEN = (
+    ("net/ipv4/ping_group_range", "0 2147483647"),
+    ("net/ipv4/ip_unprivileged_port_start", "0"),
+)
+
+
 def sandbox_starts(sandbox: Sandbox) -> tuple[Op, ...]:
     """What is done inside once its interfaces are there: lo, and the container's own sysctls."""
     name = sandbox.name
-    return (LinkUp("lo", name), *[Sysctl(key, value, netns=name) for key, value in sandbox.sysctls])
+    given = dict(sandbox.sysctls)
+    return (
+        LinkUp("lo", name),
+        *[Sysctl(key, value, netns=name) for key, value in _OPEN if key not in given],
+        *[Sysctl(key, value, netns=name) for key, value in sandbox.sysctls],
+    )
 
 
 def endpoint_wants(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weft.core.model.oci import Spec
+from weft.core.model.policy import Policy
 from weft.core.record import Record
 
 #: A /sys of this network namespace, with the cgroups that the old one carried: commands for a shell.
@@ -18,12 +19,14 @@ class Launch(Record):
     """What to start, complete: no other container is named in it any more.
 
     ``name`` is the container's. ``log`` is the file that takes stdout and stderr of a detached command
-    ("": the caller's own).
+    ("": the caller's own). ``size`` is that of its terminal, in rows and columns.
     """
 
     spec: Spec
     name: str = ""
     log: str = ""
+    policy: Policy = Policy()
+    size: tuple[int, int] = (0, 0)
 
     @property
     def argv(self) -> tuple[str, ...]:

@@ -188,3 +188,22 @@ class HostsSwitch(Op):
 
     def undo(self) -> Op:
         return HostsSwitch(self.name, self.old, self.path, self.pid, self.started)
+
+
+class FileMove(Op):
+    """Renames a file, and those beside it that have a number behind its name: a rotated log. Fine when there
+    is none."""
+
+    path: str
+    to: str
+    kind = "file"
+
+    def describe(self) -> str:
+        return f"rename {self.path} to {self.to}"
+
+    def shell(self) -> tuple[str, ...]:
+        path, to = quote(self.path), quote(self.to)
+        return (f'for f in {path} {path}.[0-9]*; do [ ! -e "$f" ] || mv -T "$f" {to}"${{f#{path}}}"; done',)
+
+    def undo(self) -> Op:
+        return FileMove(self.to, self.path)

@@ -153,12 +153,14 @@ class Sysctl(Op):
 class EtcNetns(Op):
     """/etc/netns/NAME: hosts points to the network's shared file, resolv.conf is the container's own.
 
-    ``ip netns exec`` and ``weft`` bind these files over /etc of what they run.
+    ``ip netns exec`` and ``weft`` bind these files over /etc of what they run. ``hostname`` is for a
+    container with a root of its own ("": no such file, since a host may lack what it would be bound over).
     """
 
     name: str
     hosts: str
     resolv: str
+    hostname: str = ""
     kind = "file"
 
     def describe(self) -> str:
@@ -170,6 +172,7 @@ class EtcNetns(Op):
             f"mkdir -p {where}",
             f"ln -sfn {quote(self.hosts)} {where}/hosts",
             f"printf %s {quote(self.resolv)} > {where}/resolv.conf",
+            *([f"echo {quote(self.hostname)} > {where}/hostname"] if self.hostname else []),
         )
 
     def undo(self) -> Op:
@@ -177,7 +180,7 @@ class EtcNetns(Op):
 
 
 class EtcNetnsDel(Op):
-    """Removes the two name files that weft wrote, and their directory when nothing else is in it."""
+    """Removes the name files that weft wrote, and their directory when nothing else is in it."""
 
     name: str
     kind = "file"
@@ -187,7 +190,10 @@ class EtcNetnsDel(Op):
 
     def shell(self) -> tuple[str, ...]:
         where = quote(f"{ETC_NETNS}/{self.name}")
-        return (f"rm -f {where}/hosts {where}/resolv.conf", f"rmdir --ignore-fail-on-non-empty {where}")
+        return (
+            f"rm -f {where}/hosts {where}/resolv.conf {where}/hostname",
+            f"rmdir --ignore-fail-on-non-empty {where}",
+        )
 
     def undo(self) -> Final:
         return Final("removed files are gone")

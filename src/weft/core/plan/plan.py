@@ -70,6 +70,16 @@ def dump(plan: Plan) -> str:
     return repr(_pack(plan.ops))
 
 
+def dump_value(value: Record | tuple[Record, ...]) -> str:
+    """A value as such a text."""
+    return repr(_pack(value))
+
+
+def load_value(text: str) -> Any:
+    """The value that ``dump_value`` wrote. ValueError or SyntaxError when the text is not one."""
+    return _load(text, "a value")
+
+
 def dump_spec(spec: Spec) -> str:
     """A Spec as such a text."""
     return repr(_pack(spec))

@@ -159,7 +159,7 @@ class Namespace(Handle):
 
     def _program(self, argv: Sequence[str], shell: bool) -> list[str]:
         """weft itself, which is but one thread."""
-        from weft.machine import launcher
+        from weft.watched import launcher
 
         if self._way.pid and self._work.machine.started(self._way.pid) != self._way.started:
             raise NotFound(f"process {self._way.pid} has ended, and another has its pid now")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _RUNS = ("run", "exec", "ns exec", "ns enter", "ns unshare")
 
 
+_FILTERED = ("ls", "ps", "inspect", "events")
+
+
 def out(text: str) -> None:
     """Data, to stdout."""
     put(text + "\n")
@@ -104,7 +107,8 @@ class Printer:
 
     def __init__(self, dry: bool, root: str = "") -> None:
         from weft.core.emit.shell import HEAD
-        from weft.machine import Places, launcher
+        from weft.machine import Places
+        from weft.watched import launcher
 
         self._dry = dry
         self._head = HEAD
@@ -171,7 +175,7 @@ def _check(command: str, flags: Sequence[Flag], args: Args) -> None:
     forms = [f[1] for f in (*flags, *spec.GLOBAL) if f[0] == "--format"]
     if args.one("format", "table") not in "|".join(forms).split("|"):
         raise BadInput(f"--format takes {forms[0]}, not {args.one('format')!a}")
-    if args.many("filter") and command.rpartition(" ")[2] not in ("ls", "ps", "inspect"):
+    if args.many("filter") and command.rpartition(" ")[2] not in _FILTERED:
         raise BadInput(f"`weft {command}` has no --filter", "every ls, ps and inspect has")
 
 

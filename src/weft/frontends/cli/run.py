@@ -8,7 +8,7 @@ from weft.core.model.errors import BadInput
 from weft.core.model.publish import parse_publish
 from weft.engine import container
 from weft.engine.request import Join, RunRequest, check
-from weft.engine.spec import asked
+from weft.frontends.cli import isolation, life
 from weft.frontends.cli.main import out, show, work_for
 
 TYPE_CHECKING = False
@@ -121,7 +121,8 @@ def request(args: Args) -> RunRequest:
         mode=mode,
         extra_hosts=_extra_hosts(args),
         sysctls=pairs(args.many("sysctl"), "--sysctl"),
-        spec=asked(tuple(args.tail), environment(args), directory(args)) if args.tail else None,
+        spec=isolation.spec(args, environment(args)),
+        policy=life.policy(args),
     )
 
 
@@ -132,26 +133,32 @@ def environment(args: Args) -> tuple[tuple[str, str], ...]:
     env = {"PATH": os.environ.get("PATH", _PATH), "HOME": os.environ.get("HOME", "/root")}
     if "TERM" in os.environ:
         env["TERM"] = os.environ["TERM"]
+    env.update(added(args))
+    return tuple(env.items())
+
+
+def added(args: Args) -> tuple[tuple[str, str], ...]:
+    """What -e gives."""
+    import os
+
+    found = {}
     for pair in args.many("env"):
         key, equals, value = pair.partition("=")
         if not key or "\0" in pair:
             raise BadInput(f"--env {pair!a} is not KEY=VALUE")
         if equals or key in os.environ:
-            env[key] = value if equals else os.environ[key]
-    return tuple(env.items())
+            found[key] = value if equals else os.environ[key]
+    return tuple(found.items())
 
 
-def directory(args: Args) -> str:
-    """The working directory: -w, else the caller's."""
+def here() -> str:
+    """The caller's directory; BadInput when it is not there any more."""
     import os
 
     try:
-        wanted = os.path.abspath(args.one("workdir") or os.curdir)
+        return os.getcwd()
     except FileNotFoundError:
         raise BadInput("the current directory does not exist any more", "give one with --workdir") from None
-    if not os.path.isdir(wanted):
-        raise BadInput(f"working directory {wanted!a} does not exist")
-    return wanted
 
 
 def run(args: Args) -> int:
@@ -159,20 +166,26 @@ def run(args: Args) -> int:
     wish = request(args)
     check(wish)
     work = work_for(args)
+    life.check_terminal(args)
     if not args.tail:
         made = container.create(work, wish)
         _tell(work, made, wish.name, args.on("quiet"))
         return 0
     from weft.engine import run as engine
 
-    detach = args.on("detach")
-    found, launch, child = engine.run(work, wish, detach)
+    detach, door = args.on("detach"), life.Door(work, wish.name, args)
+    looks = engine.monitored(wish, detach) and not detach
+    ready = door.open if looks else lambda: None
+    size = work.machine.window() if looks else (0, 0)
+    found, launch, child = engine.run(work, wish, detach, size, ready)
     show(work, launch.shell)
     if child is None:
         return 0
     if detach:
         _tell(work, found, wish.name, args.on("quiet"))
         return 0
+    if looks:
+        return door.look_on(args.on("interactive"))
     return _foreground(work, wish.name, child.pid)
 
 
@@ -192,31 +205,26 @@ def _foreground(work: Work, name: str, pid: int) -> int:
     return code
 
 
-def finished(args: Args) -> int:
-    """What a monitor becomes: ``weft finished NAME PID CODE`` puts the outcome on record.
-
-    Without CODE it asks whether that process is on record: 0, else 1.
-    """
-    from weft.engine.removal import finish, recorded
-
-    name, pid, *code = args.words
-    if not code:
-        return 0 if recorded(work_for(args), name, int(pid)) else 1
-    finish(work_for(args), name, int(pid), int(code[0]))
-    return 0
-
-
 def execute(args: Args) -> int:
-    """``weft exec``: joins the container's namespaces and becomes the command. No fork."""
+    """``weft exec``: joins the container's namespaces and becomes the command, or waits for it where that is
+    in another pid namespace; its status."""
     if not args.tail:
         raise BadInput("`weft exec` needs a command", "usage: weft exec C [--] CMD...")
-    from weft.engine.enter import enter
+    from weft.engine.enter import Further, enter
 
-    spec = asked(tuple(args.tail), environment(args), directory(args))
+    given = args.one("workdir")
+    more = Further(
+        tuple(args.tail),
+        env=environment(args),
+        added=added(args),
+        cwd=given,
+        here=given or here(),
+        user=args.one("user"),
+        privileged=args.on("privileged"),
+    )
     work = work_for(args)
-    place = enter(work, args.words[0], spec.process)
+    place = enter(work, args.words[0], more)
     show(work, place.shell)
     if work.dry:
         return 0
-    work.machine.become(place.launch, place.pid, place.started)
-    return 125
+    return work.machine.become(place.launch, place.pid, place.started)

@@ -1,13 +1,11 @@
-"""``ls``, ``inspect``, ``ps``, ``logs``, ``port``, ``map``: looks, and changes nothing it was not left."""
+"""``ls``, ``inspect``, ``ps``, ``port``, ``map``: looks, and changes nothing it was not left."""
 
 from __future__ import annotations
 
-import os
-
-from weft.core.model.errors import BadInput, NotFound
+from weft.core.model.errors import BadInput
 from weft.engine import inspect as engine
 from weft.engine.removal import reap
-from weft.frontends.cli.main import out, put, safe, work_for
+from weft.frontends.cli.main import out, safe, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +39,15 @@ def filtered(rows: list[dict[str, Any]], args: Args, keys: str) -> list[dict[str
 
 
 def _matches(row: dict[str, Any], key: str, value: str) -> bool:
+    if key == "exited":
+        return row["state"] == "exited" and str(row["exit_code"]) == value
+    key = _SAME.get(key, key)
+    if key == "health" and not value.startswith("{"):
+        return bool((row["health"] or {"status": "none"})["status"] == value)
+    if key == "name" and "*" in value:
+        from fnmatch import fnmatchcase
+
+        return fnmatchcase(row["name"], value)
     if key == "label":
         name, equals, wanted = value.partition("=")
         return name in row["labels"] and (not equals or row["labels"][name] == wanted)
@@ -127,7 +134,9 @@ def _addresses(row: dict[str, Any]) -> str:
 
 
 def _state(row: dict[str, Any]) -> str:
-    code = row["exit_code"]
+    code, health = row["exit_code"], row["health"]
+    if row["state"] in ("running", "paused") and health is not None:
+        return f"{row['state']} ({health['status']})"
     return f"{row['state']} ({code})" if code is not None else str(row["state"])
 
 
@@ -147,9 +156,13 @@ _NETWORK_KEYS = (
     " publish subnets"
 )
 _CONTAINER_KEYS = (
-    "auto_remove command created dns engine exit_code extra_hosts hostname id limits name namespaces"
-    " network_mode networks pid pids publish state"
+    "auto_remove command created dns engine exit_code extra_hosts finished_at health hostname id limits log"
+    " monitor name namespaces network_mode networks pid pids publish restart restart_count started_at state"
+    " stdin_open stop_signal stop_timeout"
 )
+#: What Docker's users filter by, beside those.
+_DOCKER_KEYS = " exited network status"
+_SAME = {"status": "state", "network": "networks"}
 _NETWORKS = (
     ("ID", "short"),
     ("NAME", "name"),
@@ -190,7 +203,7 @@ def ps(args: Args) -> int:
     rows = engine.containers(looking(args), others=args.on("all") and not args.on("quiet"))
     if not args.on("all"):
         rows = [row for row in rows if row["state"] != "exited"]
-    return listing(rows, args, _CONTAINER_KEYS, _CONTAINERS)
+    return listing(rows, args, _CONTAINER_KEYS + _DOCKER_KEYS, _CONTAINERS)
 
 
 def port(args: Args) -> int:
@@ -203,23 +216,6 @@ def port(args: Args) -> int:
     else:
         for p in rows:
             out(f"{p['container_port']}/{p['proto']} -> {_bracketed(p['host_ip'])}:{p['host_port']}")
-    return 0
-
-
-def logs(args: Args) -> int:
-    """``weft logs``: as it was written, byte for byte."""
-    work = looking(args)
-    sandbox, _ = work.store.container(args.words[0])
-    path = work.log_file(sandbox.name)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise NotFound(
-            f"container {sandbox.name} has no log", "only a detached command (`weft run -d ... CMD`) has one"
-        ) from None
-    while chunk := os.read(fd, 1 << 16):
-        put(chunk)
-    os.close(fd)
     return 0
 
 

@@ -91,7 +91,7 @@ def _bash() -> str:
   elif [[ $cur == -* ]]; then case "$cmd" in
 {cases}  esac
   else case "$cmd" in
-    exec|inspect|logs|port|rm) words=$(weft ps -a -q 2>/dev/null);;
+    attach|exec|inspect|kill|logs|port|rename|restart|rm|start|stop|wait) words=$(weft ps -a -q 2>/dev/null);;
     "net inspect"|"net rm"|"net edit") words=$(weft net ls -q 2>/dev/null);;
     {_MEMBERS}) if [ "$COMP_CWORD" = 3 ]; then words=$(weft net ls -q 2>/dev/null)
       else words=$(weft ps -a -q 2>/dev/null); fi;;
@@ -111,7 +111,8 @@ def _zsh() -> str:
 #: What follows a command in fish: (condition, words).
 _FISH = (
     (
-        "__fish_seen_subcommand_from exec inspect logs port rm; and not __fish_seen_subcommand_from net",
+        "__fish_seen_subcommand_from attach exec inspect kill logs port rename restart rm start stop wait;"
+        " and not __fish_seen_subcommand_from net",
         "(weft ps -a -q 2>/dev/null)",
     ),
     (

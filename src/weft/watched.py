@@ -1,0 +1,143 @@
+"""This host as the engine sees it, as far as commands are started, watched and looked at."""
+
+from __future__ import annotations
+
+import posix
+
+from weft.linux import files
+from weft.linux.paths import environment, is_file, make_directories
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import SocketType as Door
+    from collections.abc import Iterator, Sequence
+
+    from weft.core.boundary import Process
+    from weft.core.model.launch import Launch
+    from weft.core.wire.cri import Entry
+
+
+def launcher() -> str:
+    """The ``weft`` program itself, for what it starts as processes of their own."""
+    found = environment("WEFT_PROGRAM")
+    if found:
+        return found
+    package = __file__.rpartition("/")[0]
+    beside = package.rsplit("/", 2)[0] + "/weft"
+    # PREFIX/lib/pythonX.Y/site-packages/weft: the program is PREFIX/bin/weft.
+    return beside if is_file(beside) else package.rsplit("/", 4)[0] + "/bin/weft"
+
+
+class Watched:
+    """The part of LinuxMachine (core/boundary.Machine) that knows monitors, logs and terminals."""
+
+    def __init__(self, root: str, state_dir: str, run_dir: str) -> None:
+        self._root = root
+        self.state_dir = state_dir
+        self.run_dir = run_dir
+
+    def start(self, launch: Launch, fresh: bool = True) -> Process:
+        if launch.log:
+            from weft.services.monitor import Monitored
+
+            make_directories(launch.log.rpartition("/")[0], 0o700)
+            if fresh:
+                self.remove_logs(launch.log)  # of an earlier container of that name, if a crash left them
+            return Monitored(launch, (launcher(), self._root), self._doors)
+        from weft.linux import launch as starter
+        from weft.linux import process
+
+        return starter.start(launch, process.Foreground)
+
+    def start_again(self, launch: Launch) -> Process:
+        from weft.services.monitor import Again
+
+        return Again(launch, (launcher(), self._root), self._doors)
+
+    def await_restart(self, name: str, milliseconds: int) -> None:
+        from weft.services.monitor import become_waiting
+
+        become_waiting((launcher(), self._root), name, milliseconds)
+
+    @property
+    def _doors(self) -> str:
+        return f"{self.run_dir}/attach"
+
+    def is_me(self, pid: int | None, started: int | None) -> bool:
+        from weft.linux import ends
+
+        return pid == posix.getpid() and ends.alive(pid, started)
+
+    def signal(self, pid: int | None, started: int | None, number: int) -> bool:
+        from weft.linux import ends
+
+        return ends.send(pid, started, number)
+
+    def wait_ended(
+        self, processes: Sequence[tuple[int, int]], seconds: float | None
+    ) -> list[tuple[int, int]]:
+        from weft.linux import ends
+
+        return ends.wait(processes, seconds)
+
+    def wake(self, pid: int | None, started: int | None) -> None:
+        from weft.linux import ends
+
+        ends.wake(pid, started)
+
+    def remove_logs(self, path: str) -> None:
+        from weft.linux import logs
+
+        for file in logs.files(path):
+            files.remove(file)
+
+    def read_log(self, path: str, since: bytes, tail: int) -> Iterator[Entry]:
+        """A log's entries; ``tail`` lines at most, -1: all."""
+        from weft.linux import logs
+
+        return logs.read(path, since, tail)
+
+    def follow_log(
+        self, path: str, since: bytes, tail: int, watcher: tuple[int, int]
+    ) -> Iterator[Entry | None]:
+        """The same, and what comes until the process ``watcher`` has ended; None: nothing more for now."""
+        from weft.linux import logs
+
+        return logs.follow(path, since, tail, watcher)
+
+    def has_log(self, path: str) -> bool:
+        from weft.linux import logs
+
+        return bool(logs.files(path))
+
+    def changes_of_state(self, until: int | None) -> Iterator[None]:
+        """Once now, whenever somebody has written to the database, and at a time (nanoseconds since 1970):
+        that is the end."""
+        from weft.linux import logs
+
+        return logs.changes(self.state_dir, "weft.db", until)
+
+    def door(self, name: str) -> Door:
+        """The way to look at a container. Conflict when it has no monitor."""
+        from weft.linux import door
+
+        return door.connect(self._doors, name)
+
+    def look_on(self, door: Door, terminal: bool, stdin: bool, keys: bytes) -> int | None:
+        """Our streams become a container's, until its command ends (its status) or the keys are typed (-1).
+        None when its monitor has gone."""
+        from weft.linux import terminal as terminals
+
+        return terminals.look_on(door, terminals.Ends(terminal, stdin, keys))
+
+    def forward_signals(self, pid: int, started: int) -> None:
+        """What is sent to this program goes to that process from now on."""
+        from weft.linux import ends
+
+        ends.forward(pid, started)
+
+    def window(self) -> tuple[int, int]:
+        """Rows and columns of the caller's terminal; zeroes without one."""
+        from weft.linux import terminal
+
+        return terminal.size(0) if posix.isatty(0) else terminal.size(1)
