@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from weft.core.model.errors import BadInput, Unsupported
-from weft.core.model.oci import Hook, Namespace, Spec
+from weft.core.model.oci import RUNTIME, RUNTIME_DIR, Hook, Namespace, Spec
+from weft.core.oci.export import OWN, absolute, said, without_notes
 from weft.core.oci.read import read
+from weft.engine.hook import networks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,88 +16,65 @@ if TYPE_CHECKING:
     from weft.core.model.publish import Publish
     from weft.engine.request import Join, RunRequest
 
-#: Hooks that weft does not run, since they belong inside of the container.
-_INSIDE = ("createContainer", "startContainer")
 _RUN_NETNS = "/run/netns"
 _STAGES = ("createRuntime", "poststop")
+_HOOK = "oci-hook"
 
 
-def load(data: bytes, directory: str, say: Callable[[str], None]) -> Spec:
-    """The container of a bundle's config.json. BadInput, Unsupported."""
+def load(data: bytes, directory: str, say: Callable[[str], None]) -> tuple[Spec, list[str], dict[str, str]]:
+    """The container of a bundle's config.json; the networks that it asks weft's hook for, and what else.
+
+    Weft's own hook is not in it any more: where weft runs the bundle there is nothing for it to do.
+    BadInput, Unsupported.
+    """
     found = read(data, directory)
     for remark in found.remarks:
         say(f"warning: {directory}/config.json: {remark}")
-    return found.spec
+    notes = {k.removeprefix(OWN): v for k, v in found.spec.annotations if k.startswith(OWN)}
+    hooks = tuple([hook for hook in found.spec.hooks if hook.args[1:2] != (_HOOK,)])
+    spec = without_notes(found.spec)._replace(hooks=hooks)
+    return spec, networks(notes.get("network", "")), notes
 
 
 def check_own(spec: Spec) -> None:
-    """Unsupported for what another runtime does, but weft itself does not."""
-    kind = next((hook.kind for hook in spec.hooks if hook.kind in _INSIDE), "")
-    if kind:
-        raise Unsupported(f"hooks.{kind}: weft runs no hooks inside of a container", "`--runtime runc` does")
+    """Unsupported for what another runtime does, but weft by itself does not."""
+    if spec.hooks:
+        kind = spec.hooks[0].kind
+        raise Unsupported(f"hooks.{kind}: weft runs no hooks by itself", "`--runtime runc` does")
 
 
 def network_mode(spec: Spec) -> str:
-    """What a bundle says about its network, as ``RunRequest.mode``: "" for one of its own, which weft's
-    networks are for; ``host``; or ``path:`` and the namespace that it joins."""
+    """What a bundle says about its network: "" for a new one, which weft's networks are for; ``host`` for the
+    host's; else the path of the one that it joins."""
     net = spec.namespace("net")
-    if net is None:
-        return "host"
-    return f"path:{net.path}" if net.path else ""
+    return "host" if net is None else net.path
 
 
-def check_networks(spec: Spec, given: bool) -> None:
-    """BadInput when networks are asked for (``given``) and the bundle has settled on another one."""
-    mode = network_mode(spec)
-    if mode and given:
-        where = "the host's network" if mode == "host" else mode.partition(":")[2]
-        raise BadInput(
-            f"--network conflicts with the bundle's config.json: it is in {where}",
-            "linux.namespaces must have a network without a path",
-        )
+def with_runtime(spec: Spec, runtime: str, run_dir: str) -> Spec:
+    """To be started by another runtime, which keeps its files below ``run_dir``."""
+    notes = ((RUNTIME, runtime), (RUNTIME_DIR, f"{run_dir}/oci"))
+    return spec._replace(annotations=(*spec.annotations, *notes))
 
 
-def for_runtime(spec: Spec, name: str, default: Callable[[Spec], Seccomp]) -> Spec:
-    """A container as a config.json can say it: with the ``default`` filter's rules, in a cgroup of its own.
-
-    BadInput for one on the host's files, which other runtimes cannot change to.
-    """
-    if not spec.root:
-        raise BadInput(
-            "another runtime needs a directory as root: it cannot run on the host's files",
-            "give --rootfs DIR",
-        )
-    return _said(spec, default)._replace(
-        cgroups_path=_absolute(spec.cgroups_path or f"weft/{name}"), init=False
-    )
-
-
-def _said(spec: Spec, default: Callable[[Spec], Seccomp]) -> Spec:
-    if spec.filter == "default":
-        spec = spec._replace(filter="given", seccomp=default(spec))
-    return spec._replace(init=False)
-
-
-def _absolute(path: str) -> str:
-    """As config-linux.md has it: from the root of the hierarchy."""
-    return path if path.startswith("/") else f"/{path}"
-
-
-def described(request: RunRequest, spec: Spec, program: str, default: Callable[[Spec], Seccomp]) -> Spec:
+def described(request: RunRequest, spec: Spec, program: str, filter: Seccomp | None) -> Spec:
     """What ``weft spec`` writes: ``spec``, with a hook of weft's that connects it to the networks of the
-    request."""
+    request. ``filter`` is what its seccomp filter says. BadInput for what another runtime cannot know."""
+    asks = [n for n in spec.namespaces if n.path.startswith("container:")]
+    if asks:
+        raise BadInput(f"--{asks[0].type} {asks[0].path}: a config.json cannot name weft's containers")
     kept = tuple([n for n in spec.namespaces if n.type != "net"])
     kind, _, donor = request.mode.partition(":")
     net = Namespace("net", f"{_RUN_NETNS}/{donor}" if donor else "")
-    spec = spec._replace(
+    named = any(n.type == "uts" for n in kept)
+    spec = without_notes(spec)._replace(
         namespaces=kept if kind == "host" else (net, *kept),
-        hostname=spec.hostname or request.hostname or request.name,
-        cgroups_path=_absolute(spec.cgroups_path) if spec.cgroups_path else "",
+        hostname=(spec.hostname or request.hostname or request.name) if named else "",
+        cgroups_path=absolute(spec.cgroups_path),
     )
     if not request.mode:
-        hooks = [Hook(stage, program, ("weft", "oci-hook")) for stage in _STAGES]
+        hooks = [Hook(stage, program, ("weft", _HOOK)) for stage in _STAGES]
         spec = spec._replace(hooks=(*spec.hooks, *hooks), annotations=(*spec.annotations, *_notes(request)))
-    return _said(spec, default)
+    return said(spec, filter)
 
 
 def _notes(request: RunRequest) -> list[tuple[str, str]]:
@@ -118,8 +97,8 @@ def _network(join: Join) -> str:
         *[("sysctl", f"{key}={value}") for key, value in join.sysctls],
         *[("route", text) for text in join.routes],
     ]
-    said = ",".join([f"{key}={value}" for key, value in options if value])
-    return f"{join.network}:{said}" if said else join.network
+    words = ",".join([f"{key}={value}" for key, value in options if value])
+    return f"{join.network}:{words}" if words else join.network
 
 
 def _port(one: Publish) -> str:

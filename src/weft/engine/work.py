@@ -216,6 +216,8 @@ class Work:
         names = members(verb, subject)
         if names and populated:
             self.end_inside(names)
+        for name in names:
+            self.machine.forget_runtime(name)
         for error in self.machine.revert(plan):
             self.say(f"warning: {error}")
         if verb != DETACH:
