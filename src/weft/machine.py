@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from weft.core.model.launch import Launch
     from weft.core.model.namespace import Holder, NsFact
     from weft.core.model.network import Endpoint
+    from weft.core.model.oci import Seccomp, Spec
     from weft.core.model.publish import Publish
     from weft.core.model.task import Task
     from weft.core.model.unshare import Fresh
@@ -383,6 +384,8 @@ class LinuxMachine(Watched):
         return tasks.look(pids)
 
     def find_command(self, launch: Launch) -> None:
+        if launch.spec.root:
+            return  # it is looked for where it is executed
         from weft.linux import process
 
         process.find_command(launch.argv, dict(launch.env).get("PATH", _DEFAULT_PATH), launch.cwd)
@@ -460,6 +463,13 @@ class LinuxMachine(Watched):
     def remove_file(self, path: str) -> None:
         files.remove(path)
 
+    def forget_runtime(self, name: str) -> None:
+        folder = f"{self.run_dir}/oci/{name}"
+        if is_there(folder):
+            from weft.linux import runtime
+
+            runtime.forget(folder)
+
 
 def unshare(fresh: Fresh, command: Command, say: Callable[[str], None]) -> int:
     """Executes a command in new namespaces, in place of this program where that can be; else its status."""
@@ -468,3 +478,10 @@ def unshare(fresh: Fresh, command: Command, say: Callable[[str], None]) -> int:
     if not fresh.forks:
         unshare.become(fresh, command, say)
     return unshare.attend(unshare.start(fresh, command, say), fresh, command.argv[0])
+
+
+def whole(spec: Spec) -> tuple[Spec, Seccomp | None]:
+    """A container with its user's numbers, and what its seccomp filter says. BadInput, Unsupported."""
+    from weft.linux import runtime, seccomp
+
+    return runtime.settled(spec), seccomp.rules(spec)

@@ -560,6 +560,9 @@ class FakeMachine:
     def window(self) -> tuple[int, int]:
         return 24, 80
 
+    def forget_runtime(self, name: str) -> None:
+        """No container here is another runtime's."""
+
     def remove_file(self, path: str) -> None:
         self.removed.append(path)
 

@@ -79,7 +79,9 @@ def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
     """With its network namespace, its name, and the files of names that are its own."""
     host = sandbox.mode == "host"
     kept = tuple([n for n in spec.namespaces if n.type != "net"])
-    net = () if host else (Namespace("net", f"{_RUN_NETNS}/{sandbox.name}"),)
+    # The host's, or one that a bundle joins by its path: weft has no part in it.
+    given = tuple([n for n in spec.namespaces if n.type == "net" and n.path])
+    net = given if host else (Namespace("net", f"{_RUN_NETNS}/{sandbox.name}"),)
     resolv = f"{ETC_NETNS}/{sandbox.name}/resolv.conf"
     files = [(hosts, "/etc/hosts"), (resolv, "/etc/resolv.conf")]
     if spec.root:

@@ -220,6 +220,8 @@ class Work:
                 self.machine.remove_door(name)  # by this its monitor knows that there is nothing to record
         if names and populated:
             self.end_inside(names)
+        for name in names:
+            self.machine.forget_runtime(name)
         for error in self.machine.revert(plan):
             self.say(f"warning: {error}")
         if verb != DETACH:

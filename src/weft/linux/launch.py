@@ -12,6 +12,7 @@ import os
 import stat
 
 from weft.core.model.errors import BadInput, Conflict, KernelError, NotFound, WeftError
+from weft.core.model.oci import RUNTIME
 from weft.linux import enter, init, libc, privileges, process, rootfs, userns
 
 TYPE_CHECKING = False
@@ -39,6 +40,10 @@ def start(
     ``stdio`` are its descriptors 0 to 2 (None: the log, or the caller's). ``console`` is a unix socket to
     which a process with a terminal sends its other end. WeftError.
     """
+    if any(key == RUNTIME for key, _ in launch.spec.annotations):
+        from weft.linux.runtime import Created
+
+        return Created(launch, handle is process.Foreground, stdio, console)
     box = _Container(launch, stdio, console)
     return process.start(box.prepare, box.become, box.fork, box.keep, handle)
 

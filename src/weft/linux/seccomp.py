@@ -50,19 +50,33 @@ def prepare(spec: Spec) -> bytes:
 
     Unsupported on a machine whose system calls weft does not know; BadInput for one that is too long.
     """
-    if spec.filter == "unconfined" or (spec.filter == "given" and spec.seccomp is None):
-        return b""
     machine = posix.uname().machine
-    if spec.seccomp is not None and spec.filter == "given":
-        return _compiled(spec.seccomp, machine)
-    held = spec.process.capabilities
-    capabilities = None if held is None else CONDITIONS.intersection(held.bounding)
-    name = VARIANTS.get(capabilities) if capabilities is not None else None
+    if spec.filter != "default":
+        given = rules(spec)
+        return b"" if given is None else _compiled(given, machine)
+    capabilities = _held(spec)
+    name = None if capabilities is None else VARIANTS.get(capabilities & CONDITIONS)
     if name and kernel() >= _KERNEL:
         found = _read(f"{_DATA}/seccomp-{machine}-{name}.bpf")
         if found:
             return found
     return _compiled(default(capabilities, machine, kernel()), machine)
+
+
+def rules(spec: Spec) -> Seccomp | None:
+    """What a container's filter says, whatever it is called by; None for none. BadInput, Unsupported."""
+    kind, _, path = spec.filter.partition(":")
+    if kind == "file":
+        return read_file(path, _held(spec))
+    if kind == "default":
+        return default(_held(spec), posix.uname().machine, kernel())
+    return spec.seccomp if kind == "given" else None
+
+
+def _held(spec: Spec) -> frozenset[str] | None:
+    """The capabilities by which profiles differ; None: all."""
+    held = spec.process.capabilities
+    return None if held is None else frozenset(held.bounding)
 
 
 def install(filter: bytes) -> None:

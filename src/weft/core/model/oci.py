@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from weft.core.record import Record
 
+#: Annotations of weft's own: which other runtime starts the container, and where that keeps what it knows.
+RUNTIME, RUNTIME_DIR = "weft.runtime", "weft.runtime.dir"
+
 
 class Mount(Record):
     """``mounts[]``: options are as in mount(8), and ``optional``: left out where the destination is missing.

@@ -173,7 +173,7 @@ def _rlimits(found: Field) -> tuple[Rlimit, ...]:
             raise one.wrong(f"{kind} is there twice")
         if soft > hard:
             raise one.wrong(f"soft limit {soft} is above the hard one, {hard}")
-        limits[kind] = Rlimit(kind, soft, hard)
+        limits[kind] = Rlimit(kind, *[-1 if value == _UINT64 else value for value in (soft, hard)])
     return tuple(limits.values())
 
 

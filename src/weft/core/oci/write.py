@@ -10,7 +10,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from weft.core.model.oci import Capabilities, Device, Hook, IDMapping, Mount, Process, Seccomp, Spec
+    from weft.core.model.oci import (
+        Capabilities,
+        Device,
+        Hook,
+        IDMapping,
+        Mount,
+        Process,
+        Rlimit,
+        Seccomp,
+        Spec,
+    )
 
 #: The first version that has all that is written here.
 VERSION = "1.1.0"
@@ -64,10 +74,16 @@ def _process(process: Process) -> dict[str, Any]:
         "env": [f"{key}={value}" for key, value in process.env],
         "cwd": process.cwd,
         "capabilities": _capabilities(process.capabilities),
-        **_some(rlimits=[{"type": r.type, "hard": r.hard, "soft": r.soft} for r in process.rlimits]),
+        **_some(rlimits=[_rlimit(one) for one in process.rlimits]),
         "noNewPrivileges": process.no_new_privileges,
         **adjust,
     }
+
+
+def _rlimit(one: Rlimit) -> dict[str, Any]:
+    """No limit, -1, is RLIM_INFINITY there."""
+    hard, soft = [value if value >= 0 else (1 << 64) - 1 for value in (one.hard, one.soft)]
+    return {"type": one.type, "hard": hard, "soft": soft}
 
 
 def _capabilities(held: Capabilities | None) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Args:
 
 
 #: How many words come before the command that is to be executed.
-_LEAD = {"run": 0, "exec": 1, "ns exec": 1, "ns unshare": 0}
+_LEAD = {"run": 0, "spec": 0, "exec": 1, "ns exec": 1, "ns unshare": 0}
 
 
 def find_command(argv: Sequence[str]) -> tuple[str, Sequence[str], Args]:

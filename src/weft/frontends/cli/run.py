@@ -164,10 +164,14 @@ def here() -> str:
 def run(args: Args) -> int:
     """``weft run``: the command's status; 0 with -d or without CMD."""
     wish = request(args)
+    if args.one("bundle") or args.one("runtime"):
+        from weft.frontends.cli.oci import chosen
+
+        wish = chosen(args, wish)
     check(wish)
     work = work_for(args)
     life.check_terminal(args)
-    if not args.tail:
+    if not wish.command:
         made = container.create(work, wish)
         _tell(work, made, wish.name, args.on("quiet"))
         return 0

@@ -86,9 +86,16 @@ _RUN: tuple[Flag, ...] = (
     ("--health-start-period", "DURATION", "while failures do not count, as it starts (default: 0s)"),
     ("--health-start-interval", "DURATION", "time between checks in that (default: 5s)"),
     ("--log-opt", "KEY=VALUE...", "max-size=SIZE (default: 10m) and max-file=N (default: 3) of its log"),
-    ("--bundle", "!DIR", "an OCI bundle"),
-    ("--runtime", "!NAME", "an OCI runtime"),
+    ("--bundle", "DIR", "an OCI bundle: what its config.json says, in weft's networks"),
+    ("--runtime", "NAME", "let an OCI runtime start it: runc, crun, or a path"),
 )
+
+#: Flags of run that are about its life: a config.json has no words for them.
+_NOT_SPEC = (
+    "--detach -d|--rm|--restart|--interactive -i|--detach-keys|--stop-signal|--stop-timeout|--health-cmd"
+    "|--health-interval|--health-timeout|--health-retries|--health-start-period|--health-start-interval|--log-opt"
+    "|--init|--bundle|--runtime"
+).split("|")
 
 _CREATE: tuple[Flag, ...] = (
     ("--driver -d", "bridge", "the driver (default: bridge)"),
@@ -508,6 +515,13 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "weft watch --format json",
     ),
     "gc": ("", (), "repair:gc", "remove what nothing wants any more", "weft gc --dry-run"),
+    "spec": (
+        "[--] [CMD...]",
+        (*[flag for flag in _RUN if flag[0] not in _NOT_SPEC], ("--bundle", "DIR", "write DIR/config.json")),
+        "oci:spec",
+        "a config.json of run's flags, for OCI runtimes; weft's hook brings it into the networks",
+        "weft spec --rootfs /srv/root --network blue -- sh > config.json",
+    ),
     "oci-hook": (
         "",
         (),
@@ -536,7 +550,6 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
 }
 
 NOT_YET = (
-    "spec",
     *"why doctor serve dns up down diff config status".split(),
     "kernel birth",
     *"shape partition heal capture".split(),
