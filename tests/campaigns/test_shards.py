@@ -230,6 +230,18 @@ def test_a_joint_that_lost_its_flag_gets_it_again(wide: Wide) -> None:
         assert host.weft("repair").stdout == ""
 
 
+def test_a_flush_is_repaired(wide: Wide) -> None:
+    """Without its chain the joint sends broadcasts back, and members' bridges lose them; not for ever."""
+    host, (target, _) = wide.host, wide.addresses("w0")
+    host.nft("flush", "ruleset")
+    host.ip("neigh", "flush", "all", netns="w4")
+    assert not host.pings(target, netns="w4", timeout=1)
+    host.weft("repair")
+    for one, other in (("w4", "w0"), ("w0", "w4"), ("w2", "w4")):
+        assert settle(host, partial(host.pings, wide.addresses(other)[0], netns=one))
+    assert settle(host, lambda: host.fetch(f"http://{Lan.HOST}:{PORT}/", netns="w4").ok)
+
+
 def test_isolated_members_stay_apart_across_bridges(host: Host) -> None:
     make(host, 1, 3, 3, "1")
     for one, other in itertools.permutations(range(3), 2):
