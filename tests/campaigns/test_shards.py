@@ -230,6 +230,18 @@ def test_a_joint_that_lost_its_flag_gets_it_again(wide: Wide) -> None:
         assert host.weft("repair").stdout == ""
 
 
+def test_a_flush_is_repaired(wide: Wide) -> None:
+    """Without its chain the joint sends broadcasts back, and members' bridges lose them; not for ever."""
+    host, (target, _) = wide.host, wide.addresses("w0")
+    host.nft("flush", "ruleset")
+    host.ip("neigh", "flush", "all", netns="w4")
+    assert not host.pings(target, netns="w4", timeout=1)
+    host.weft("repair")
+    for one, other in (("w4", "w0"), ("w0", "w4"), ("w2", "w4")):
+        assert settle(host, partial(host.pings, wide.addresses(other)[0], netns=one))
+    assert settle(host, lambda: host.fetch(f"http://{Lan.HOST}:{PORT}/", netns="w4").ok)
+
+
 def test_isolated_members_stay_apart_across_bridges(host: Host) -> None:
     make(host, 1, 3, 3, "1")
     for one, other in itertools.permutations(range(3), 2):
@@ -243,6 +255,20 @@ def test_isolated_members_stay_apart_across_bridges(host: Host) -> None:
     (found,) = host.weft_json("inspect", "w2")
     addresses = [a.partition("/")[0] for a in found["networks"]["wide"]["addresses"]]
     assert settle(host, lambda: all(host.pings(a, netns="w0") for a in addresses))
+
+
+def test_published_ports_of_isolated_members_are_as_on_one_bridge() -> None:
+    """With bridge-nf-call-iptables what is dialled is bridged, hence isolated. `net edit` ends it."""
+    with Host(bridge_nf=1) as host, Lan(host) as lan:
+        make(host, 1, 3, 3, "1")
+        host.weft("net", "publish", "wide", "w2", f"0.0.0.0:{PORT}:80")
+        host.serve(80, "w2", netns="w2")
+        url = f"http://{Lan.HOST}:{PORT}/"
+        assert lan.fetch(url).body == host.fetch(url).body == "w2"
+        assert not any(host.fetch(url, netns=name, timeout=0.5).ok for name in ("w0", "w1", "w2"))
+        host.weft("net", "edit", "wide", "--isolated", "false")
+        assert all(settle(host, lambda n=name: host.fetch(url, netns=n).ok) for name in ("w0", "w1", "w2"))  # type: ignore[misc]
+        assert host.weft("repair").stdout == ""
 
 
 def test_the_mtu_of_all(host: Host) -> None:

@@ -54,7 +54,6 @@ SETS = {
     "lease4": "(port, MAC, address) of every container",
     "lease6": "the same, with its link-local address",
     "target6": "the same once more: what a neighbour advertisement may be about",
-    "joints": "where further bridges are joined to the first: frames may leave as they came",
     "bridges": "all bridges of all networks",
     "gateways": "those with a gateway's address: the first of each network",
     "shards": "the further bridges of networks with more than 480 containers",

@@ -97,6 +97,11 @@ def round_the_gateway(ground: Ground, _: float) -> str:
     return "arrives" if ground.arrives("w1", frames[0], "lan", frames[1]) else "nothing"
 
 
+def beyond(ground: Ground, patience: float) -> str:
+    """Every frame from the first bridge to the next, and back, is none of the host's."""
+    return web("w0", f"http://{_member(ground, 'w1', '.').address}/")(ground, patience)
+
+
 def back_to_its_bridge(ground: Ground, _: float) -> str:
     """What w1 sends to all comes to its bridge again, by the cable; what w0 sends comes by it surely."""
     one, other = _member(ground, "w1", "."), _member(ground, "w0", ".")
@@ -228,6 +233,7 @@ PROBES: dict[str, Probe] = {
     "segments from the LAN": segments("ns1", "lan", f"http://{HOST}:9202/", 9202),
     "from a further bridge": web("w1", f"http://{BOX}/"),
     "round the gateway": round_the_gateway,
+    "beyond the first bridge": beyond,
     "back to its bridge": back_to_its_bridge,
     "published beyond, from itself": web("w1", f"http://{HOST}:8484/"),
     "tracked between members": tracked_between_members,
@@ -296,7 +302,12 @@ WATCHES: dict[Rule, tuple[Any, ...]] = {
         "ether type ip6 iifname . ether saddr . ip6 saddr @lease6 jump six"
         ' comment "IPv6: its own MAC and address"',
     ): ("six: TCP",),
-    ("bridge", "joint", "iifname . oifname != @joints accept"): ("sibling",),
+    **{
+        ("bridge", "joint", f"meta {end}group & 0xffff0000 != 0x77670000 accept"): (
+            "beyond the first bridge",
+        )
+        for end in ("iif", "oif")
+    },
     (
         *("bridge", "joint"),
         'meta mark & 0x01000000 == 0x00000000 drop comment "would come back to its sender"',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weft.core.drivers import bridge as driver
 from weft.core.firewall.elements import endpoint_elements, network_elements
 from weft.core.model.errors import BadInput
 from weft.core.ops.link import LinkMtu, PortIsolate
@@ -86,7 +87,7 @@ def _elements(old: Network, new: Network, endpoints: Sequence[Endpoint]) -> list
 def _ports(old: Network, new: Network, endpoints: Sequence[Endpoint]) -> list[Op]:
     if old.isolated == new.isolated:
         return []
-    joints = [old.joint_of(shard) for shard in range(1, old.shards + 1)]
+    joints = [driver.joint_name(old, shard) for shard in range(1, old.shards + 1)]
     ports = [*[e.host_ifname for e in endpoints], *joints]
     return [PortIsolate(ifname, new.isolated) for ifname in ports]
 
@@ -103,7 +104,7 @@ def _mtu(work: Work, old: Network, new: Network, endpoints: Sequence[Endpoint]) 
         if where:
             ops.append(LinkMtu(endpoint.ifname, new.mtu, old.mtu, where))
     for shard in range(1, old.shards + 1):
-        ends = (old.joint_of(shard), f"wk{old.shard_id(shard)[:12]}", old.bridge_of(shard))
+        ends = (driver.joint_name(old, shard), f"wk{old.shard_id(shard)[:12]}", old.bridge_of(shard))
         ops += [LinkMtu(ifname, new.mtu, old.mtu) for ifname in ends]
     return ops if old.adopted else [*ops, LinkMtu(old.bridge, new.mtu, old.mtu)]
 

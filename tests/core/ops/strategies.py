@@ -133,7 +133,7 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     shard.JointAdd: st.builds(
         shard.JointAdd,
         *(IFNAMES, IFNAMES, MACS, MACS, IFNAMES, IFNAMES),
-        *(st.integers(68, 65535), NUMBERS, MARKS, st.booleans(), st.booleans()),
+        *(st.integers(68, 65535), NUMBERS, NUMBERS, MARKS, st.booleans(), st.booleans()),
     ),
     link.AddrGenNone: st.builds(link.AddrGenNone, IFNAMES, PLACES),
     link.BridgeAdopt: st.builds(link.BridgeAdopt, IFNAMES, MARKS),

@@ -58,19 +58,25 @@ def _apart(network: Network, shard: int) -> list[Op]:
     return [*found, *[RuleAdd(apart._replace(version=v)) for v in versions]]
 
 
+def joint_name(network: Network, shard: int) -> str:
+    """The end, in the bridge before it, of the cable to a further one."""
+    return "wj" + network.shard_id(shard)[:12]
+
+
 def shard_links(network: Network, shard: int) -> tuple[Op, ...]:
     """A further bridge of a network, without any address, and the cable to the one before."""
     oid, bridge = network.shard_id(shard), network.bridge_of(shard)
     alias = f"weft root={network.root} network={network.name} shard={shard}"
     joint = JointAdd(
-        ifname=network.joint_of(shard),
+        ifname=joint_name(network, shard),
         peer="wk" + oid[:12],
         mac="fe" + mac_of(oid)[2:],
         peer_mac="fa" + mac_of(oid)[2:],
         bridge=network.bridge_of(shard - 1),
         peer_bridge=bridge,
         mtu=network.mtu,
-        group=network.shard_group,
+        group=network.shard_group if shard > 1 else network.joint_group,
+        peer_group=network.shard_group,
         mark=f"{mark(oid)}:joint",
         isolated=network.isolated,
         hairpin=shard == 1,

@@ -47,12 +47,8 @@ def network_elements(network: Network) -> tuple[ElementAdd, ...]:
 def shard_elements(network: Network, shard: int) -> tuple[ElementAdd, ...]:
     """What a further bridge adds: it has no address, and what it carries is the same network's."""
     other: Part = ("ifname", network.bridge_of(shard))
-    joint: Part = ("ifname", network.joint_of(shard))
     said = f"{network.mark} {network.name}"
-    # What the host translates is in the first bridge, so it is there that it may have to go back.
-    back = [ElementAdd("bridge", TABLE, "joints", (joint, joint), (), said)] if shard == 1 else []
     return (
-        *back,
         *[_inet(name, (other,), said) for name in ("bridges", "shards", "shielded")],
         _inet("same", (other, other), said),
     )

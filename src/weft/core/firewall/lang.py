@@ -294,11 +294,11 @@ def redirect_by(name: str, with_address: bool, to: str) -> Statement:
     return Statement(words, (*_protocol("tcp"), *key, _lookup(name), *port, redirect))
 
 
-def not_in_group(group: int, mask: int) -> Statement:
-    """``meta iifgroup & MASK != GROUP``."""
-    load = ex.Meta(ex.NFT_META_IIFGROUP, dreg=1)
+def not_in_group(direction: str, group: int, mask: int) -> Statement:
+    """``meta iifgroup & MASK != GROUP``; direction is ``iif`` or ``oif``."""
+    load = ex.Meta(ex.NFT_META_IIFGROUP if direction == "iif" else ex.NFT_META_OIFGROUP, dreg=1)
     cut = ex.Bitwise(1, 1, 4, mask.to_bytes(4, byteorder), bytes(4))
-    text = f"meta iifgroup & {mask:#010x} != {group:#010x}"
+    text = f"meta {direction}group & {mask:#010x} != {group:#010x}"
     return Statement(text, (load, cut, _differs(group.to_bytes(4, byteorder))))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from weft.core.firewall import lang
 from weft.core.firewall.lang import Rule, rule
 from weft.core.model.address import Subnet
-from weft.core.model.network import PORT_GROUP
+from weft.core.model.network import JOINT_GROUP, PORT_GROUP
 from weft.core.ops.nft import FAMILIES, TableAdd
 from weft.core.record import Record
 from weft.core.wire import nfnetlink as nf
@@ -111,7 +111,6 @@ _PORT = ("ifname", "ether_addr")
 _BRIDGE_SETS = (
     SetSpec("lease4", (*_PORT, "ipv4_addr")),
     SetSpec("lease6", (*_PORT, "ipv6_addr")),
-    SetSpec("joints", ("ifname", "ifname")),
     SetSpec("target6", (*_PORT, "integer"), (), False, "iifname . ether saddr . @th,64,128", _TYPEOF_TARGET),
 )
 
@@ -159,7 +158,7 @@ def bridge_chains() -> tuple[ChainSpec, ...]:
     """An allow-list: a deny-list is beaten by VLAN tags and extension headers."""
     six = lang.ether_type("ip6")
     guard = (
-        rule(lang.not_in_group(PORT_GROUP, GROUP_MASK), lang.accept(), comment="not a weft port"),
+        rule(lang.not_in_group("iif", PORT_GROUP, GROUP_MASK), lang.accept(), comment="not a weft port"),
         rule(
             lang.ether_type("arp"),
             lang.leased("arp-frame", "lease4"),
@@ -183,7 +182,7 @@ def _joint() -> ChainSpec:
     """The end of the cable to further bridges, at which frames may leave as they came: those only that the
     host gave a new address, with bridge-nf-call-iptables. Others would come back to who sent them."""
     back = (
-        rule(lang.device_pair("joints", outside=True), lang.accept()),
+        *[rule(lang.not_in_group(end, JOINT_GROUP, GROUP_MASK), lang.accept()) for end in ("iif", "oif")],
         rule(lang.unmarked(PUBLISHED_MARK), lang.drop(), comment="would come back to its sender"),
         # Or further bridges would look for the sender on the side that they got it from.
         rule(lang.set_source(RETURNED)),

@@ -14,6 +14,8 @@ DEFAULT = "default"
 PORT_GROUP = 0x77650000
 #: The same of the further bridges of a network, and of the cables between its bridges.
 SHARD_GROUP = 0x77660000
+#: The same of the one end, in the first bridge, of the cable to further ones: it is a hairpin.
+JOINT_GROUP = 0x77670000
 #: How many containers one bridge gets. The kernel's BR_MAX_PORTS is 1 << 10 (net/bridge/br_private.h), but a
 #: broadcast, of which each port gets a copy, goes by a CPU's backlog of net.core.netdev_max_backlog packets,
 #: 1000 unless somebody raised it: what is beyond is dropped, and who is there answers no ARP. From a bridge
@@ -92,6 +94,11 @@ class Network(Record):
         """The link group of its further bridges and what joins them."""
         return SHARD_GROUP | self.number
 
+    @property
+    def joint_group(self) -> int:
+        """The link group of its first bridge's cable to further ones, at that end."""
+        return JOINT_GROUP | self.number
+
     def shard_id(self, shard: int) -> str:
         """16 hex digits derived from (root, name, shard)."""
         return object_id(self.root, "shard", self.name, str(shard))
@@ -99,10 +106,6 @@ class Network(Record):
     def bridge_of(self, shard: int) -> str:
         """The name of one of its bridges: the first one is number 0."""
         return bridge_name(self.shard_id(shard)) if shard else self.bridge
-
-    def joint_of(self, shard: int) -> str:
-        """The end, in the bridge before it, of the cable to a further bridge."""
-        return "wj" + self.shard_id(shard)[:12]
 
     @property
     def ipv4(self) -> bool:

@@ -28,6 +28,7 @@ class JointAdd(Op):
     peer_bridge: str
     mtu: int
     group: int
+    peer_group: int
     mark: str
     isolated: bool = False
     hairpin: bool = False
@@ -43,7 +44,7 @@ class JointAdd(Op):
             f"ip link add name {name} mtu {self.mtu} address {self.mac} {queues} group {self.group} "
             f"type veth peer name {peer} mtu {self.mtu} address {self.peer_mac} {queues}",
             f"ip link property add dev {name} altname {self.mark}",
-            f"ip link set dev {peer} group {self.group} {off}",
+            f"ip link set dev {peer} group {self.peer_group} {off}",
             f"ip link set dev {name} {off} master {quote(self.bridge)} up",
             f"ip link set dev {peer} master {quote(self.peer_bridge)} up",
         )
@@ -59,7 +60,7 @@ class JointAdd(Op):
         pair = ends[0]._replace(kind="veth", peer=ends[1], group=self.group)
         up = rt.Link(flags=rt.IFF_UP, change=rt.IFF_UP, addr_gen_mode=1)
         first = up._replace(ifname=self.ifname, master=names.index(self.bridge))
-        second = up._replace(ifname=self.peer, master=names.index(self.peer_bridge), group=self.group)
+        second = up._replace(ifname=self.peer, master=names.index(self.peer_bridge), group=self.peer_group)
         flags = rt.Port(hairpin=1 if self.hairpin else None, isolated=1 if self.isolated else None)
         port = rt.Link(ifname=self.ifname, port=flags)
         return (

@@ -85,6 +85,8 @@ def _joint(op: JointAdd, seen: Seen) -> list[Op]:
         return [op]
     near, far = seen.by_name.get(op.ifname), seen.by_name.get(op.peer)
     steps: list[Op] = []
+    if near is not None and near.group != op.group:
+        steps.append(ln.LinkGroup(op.ifname, op.group))  # first: the chain `joint` goes by it
     if near is not None and (near.master != op.bridge or near.hairpin != op.hairpin):
         steps.append(ln.Replug(op.ifname, op.bridge, op.isolated, op.hairpin))
     elif near is not None and near.isolated != op.isolated:
