@@ -103,15 +103,19 @@ def test_out_of_a_root(box: Host) -> None:
     box.write("/run/secret", "secret")
     script = """
         cat /run/secret; cat /proc/1/root/run/secret; ls /proc/1/fd/; cat /proc/1/environ
-        echo 1 >/proc/sys/kernel/panic; echo b >/proc/sysrq-trigger; mount -t tmpfs x /tmp; mount -o remount,rw /proc/sys
-        mknod /tmp/disk b 254 0; dd if=/tmp/disk of=/tmp/out bs=512 count=1; mknod /tmp/mem c 1 1; head -c1 /tmp/mem
+        echo 1 >/proc/sys/kernel/panic; echo b >/proc/sysrq-trigger; mount -t tmpfs x /tmp
+        mount -o remount,rw /proc/sys
+        mknod /tmp/disk b 254 0; dd if=/tmp/disk of=/tmp/out bs=512 count=1; mknod /tmp/mem c 1 1
+        head -c1 /tmp/mem
         mknod /dev/mem c 1 1; head -c1 /dev/mem
-        unshare -U id; unshare -m id; ls /sys/fs/cgroup/memory/release_agent; for f in /proc/self/fd/*; do echo $f; done
+        unshare -U id; unshare -m id; ls /sys/fs/cgroup/memory/release_agent
+        for f in /proc/self/fd/*; do echo $f; done
     """
     argv = [
         "sh",
         "-c",
-        f"exec 9</; exec 8</run/secret; exec {WEFT} run --rm --network blue --rootfs /run/root -- sh -c '{script}'",
+        "exec 9</; exec 8</run/secret; "
+        f"exec {WEFT} run --rm --network blue --rootfs /run/root -- sh -c '{script}'",
     ]
     done = box.run(argv, check=False)
     assert "secret" not in done.stdout and "uid=" not in done.stdout
@@ -166,8 +170,8 @@ def test_root_of_a_user_namespace(box: Host) -> None:
 def test_ping_needs_no_rights(box: Host) -> None:
     for flags in ((), ("-u", "nobody")):
         box.weft("run", "--rm", *BLUE, *flags, "--", "ping", "-c1", "-W2", "10.1.0.1")
-    refused = box.weft("run", "--rm", *BLUE, "--", "python3", "-c",
-                       "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)", check=False)  # fmt: skip
+    raw = "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)"
+    refused = box.weft("run", "--rm", *BLUE, "--", "python3", "-c", raw, check=False)
     assert "Operation not permitted" in refused.stderr
 
 

@@ -90,7 +90,7 @@ def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
         files = [(to, to) for _, to in files[:2] if spec.root]
     # What the host has no file for, its programs do not ask for; a root gets what it lacks.
     options = ("bind", "ro") if spec.root else ("bind", "ro", "optional")
-    given = {key.replace("/", ".") for key, _ in sandbox.sysctls}
+    asked = {key.replace("/", ".") for key, _ in sandbox.sysctls}
     # In a user namespace of its own it has no rights over its network's: they are written from outside.
     owned = not host and not sandbox.mode.startswith("container:") and "user" not in spec.fresh()
     named = any(n.type == "uts" for n in kept)
@@ -98,6 +98,6 @@ def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
         hostname=(spec.hostname or sandbox.hostname) if named else "",
         cgroups_path=sandbox.cgroup,
         namespaces=(*net, *kept),
-        sysctl=(*spec.sysctl, *[(k, v) for k, v in OPEN if owned and k not in given]),
+        sysctl=(*spec.sysctl, *[(k, v) for k, v in OPEN if owned and k not in asked]),
         mounts=(*spec.mounts, *[Mount(to, source, "bind", options) for source, to in files if source]),
     )
