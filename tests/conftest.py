@@ -16,6 +16,13 @@ settings.register_profile("weft", deadline=None, print_blob=True)
 settings.load_profile("weft")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Campaigns have hours; every other test has what pyproject.toml says."""
+    for item in items:
+        if item.get_closest_marker("campaign"):
+            item.add_marker(pytest.mark.timeout(0))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled() -> None:
     """Byte code up to date before anything runs, so that no test sees or times Python writing it."""

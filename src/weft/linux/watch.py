@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from select import POLLIN, POLLPRI, poll
-from struct import unpack_from
+from _struct import unpack_from
 
 from weft.core.model.errors import KernelError, WireError
 from weft.core.model.names import mac_text

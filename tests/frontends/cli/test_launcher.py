@@ -237,8 +237,7 @@ def machine() -> Iterator[Host]:
         host.weft(
             "run", "-d", "--name", "job", "--network", "blue", "--", "sh", "-c", "seq 100000; exec sleep 1000"
         )
-        log = host.path("/var/lib/weft/logs/job.log")
-        assert settle(host, lambda: log.exists() and log.read_text().endswith("\n100000\n"))
+        assert settle(host, lambda: host.weft("logs", "--tail", "1", "job").stdout == "100000\n")
         yield host
 
 

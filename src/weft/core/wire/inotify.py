@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from weft.core.model.errors import WireError
 from weft.core.record import Record

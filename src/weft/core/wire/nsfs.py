@@ -8,7 +8,7 @@ at their end: what a newer kernel adds is not looked at, and ours are taken by i
 
 from __future__ import annotations
 
-from struct import Struct
+from _struct import Struct
 
 from weft.core.model.errors import WireError
 from weft.core.record import Record
