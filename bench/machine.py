@@ -23,7 +23,11 @@ mkdir -p -m 755 /etc/netns
 mkdir -p -m 700 /var/lib/weft
 mount -t tmpfs -o mode=755 tmpfs /etc/netns
 if [ -n "$0" ]; then mount --bind "$0" /var/lib/weft; else mount -t tmpfs -o mode=700 tmpfs /var/lib/weft; fi
+mkdir /run/cgroup
+mount --rbind /sys/fs/cgroup /run/cgroup
 mount -t sysfs sysfs /sys
+mount --move /run/cgroup /sys/fs/cgroup
+rmdir /run/cgroup
 rm -f /etc/resolv.conf
 echo nameserver 198.51.100.53 >/etc/resolv.conf
 ip link set lo up

@@ -22,6 +22,7 @@ QUESTIONS = {
     "namespaces": ("tmpfs",),
     "links": ("tmpfs",),
     "enter": ("tmpfs",),
+    "containers": ("tmpfs",),
     "repair": ("tmpfs",),
     "publish": ("memory", "tmpfs", "disk"),
     "traffic": ("memory",),
