@@ -172,6 +172,8 @@ def _write(path: str, data: bytes) -> None:
 def _warm_up(root: str, words: Sequence[str]) -> None:
     """Imports what a hot command needs: from its file, or the general way, and then there is a file."""
     names = [" ".join(words[:n]) for n in (2, 1)]
+    if words[:1] == ["run"] and "--" in words:
+        names.insert(0, "run command")
     if any(name.replace(" ", "").isalpha() and preload(root, name) for name in names):
         return
     from weft.hot import HOT
@@ -191,7 +193,7 @@ def run(root: str) -> None:
         from weft.services.monitor_loop import main
 
         main(sys.argv[2:])
-    _warm_up(root, sys.argv[1:3])
+    _warm_up(root, sys.argv[1:])
     from weft.frontends.cli.main import entry
 
     entry()

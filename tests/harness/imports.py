@@ -36,6 +36,7 @@ CALLS = {
     # Before ports are published on 127.x: then every command asks whether their proxy lives.
     "ns exec": ("ns add plain", "ns exec plain -- true"),
     "run": (f"{_RUN} first -p 127.0.0.1:8001:80", f"{_RUN} second -p 127.0.0.1:8002:80"),
+    "run command": ("run --rm --network blue -- true",),
     "exec": (f"{_RUN} third -- sleep 60", "exec third -- true"),
     "rm": ("rm -f third",),
     "finished": (f"{_RUN} fourth -- sleep 60", "finished fourth 1 0"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import _ast
-
 from weft.core.model.oci import Spec
 from weft.core.ops.base import Final, Op
 from weft.core.record import Record
@@ -94,6 +92,8 @@ def load_spec(text: str) -> Spec:
 
 
 def _load(text: str, what: str) -> Any:
+    import _ast  # its types take the interpreter a millisecond to make
+
     try:
         tree: Any = compile(text, what, "eval", _ast.PyCF_ONLY_AST)
         return _unpack(_literal(tree.body))
@@ -105,6 +105,8 @@ def _load(text: str, what: str) -> Any:
 
 def _literal(node: Any) -> Any:
     """As ast.literal_eval, without the 4 ms of importing it, and less of it."""
+    import _ast
+
     if isinstance(node, _ast.Constant):
         return node.value
     if isinstance(node, _ast.Tuple):
