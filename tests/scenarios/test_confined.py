@@ -273,3 +273,46 @@ def test_a_donor_starts_again_under_its_joiners(host: Host) -> None:
     ping.send_signal(2)
     assert " 0% packet loss" in ping.communicate(timeout=10)[0]
     ping.end()
+
+
+@pytest.mark.parametrize("kind", ["pid", "ipc"])
+def test_a_joiner_starts_again_with_its_donor(host: Host, kind: str) -> None:
+    """By the donor's name: it shares what that has now, and says why when that cannot be."""
+    host.weft("run", "-d", "--name", "a", *BLUE, "--ipc", "shareable", *SLEEP)
+    host.weft("run", "-d", "--name", "j", *BLUE, f"--{kind}", "container:a", *SLEEP)
+
+    def of(name: str) -> int:
+        return int(host.weft_json("inspect", name)[0]["namespaces"][kind])
+
+    before = of("a")
+    assert of("j") == before
+    host.weft("restart", "-t", "0", "j")
+    assert of("j") == before
+    host.weft("restart", "-t", "0", "a")
+    assert of("a") != before
+    host.weft("restart", "-t", "0", "j")
+    assert of("j") == of("a") != before
+    host.weft("stop", "-t", "0", "j", "a")
+    refused = host.weft("start", "j", check=False)
+    assert (refused.returncode, "a is not running" in refused.stderr) == (4, True), refused.stderr
+    assert state(host, "j")[0] == "exited"
+    host.weft("rename", "a", "new")
+    host.weft("start", "new", "j")
+    assert of("j") == of("new")
+
+
+def test_a_restart_policy_finds_the_donor_again(host: Host) -> None:
+    """The monitor starts the command again: in what its donor has by then."""
+    host.weft("run", "-d", "--name", "a", *BLUE, *SLEEP)
+    policy = ("--restart", "always")
+    host.weft("run", "-d", "--name", "j", *BLUE, *policy, "--pid", "container:a", *SLEEP)
+    first = host.weft_json("inspect", "j")[0]["pid"]
+    host.run(["kill", "-9", str(first)])
+
+    def again() -> bool:
+        (found,) = host.weft_json("inspect", "j")
+        return found["state"] == "running" and found["pid"] not in (None, first)
+
+    assert settle(host, again)
+    spaces = [host.weft_json("inspect", name)[0]["namespaces"]["pid"] for name in ("a", "j")]
+    assert spaces[0] == spaces[1]
