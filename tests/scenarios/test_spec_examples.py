@@ -220,3 +220,17 @@ def test_clocks_that_cannot_be(host: Host, offsets: dict[str, Any], said: str) -
     made["linux"]["namespaces"].pop()
     done = host.weft("run", "--rm", "--network", "none", "--bundle", bundle(host, made), check=False)
     assert done.returncode == 2 and "linux.timeOffsets" in done.stderr, json.dumps(offsets)
+
+
+def test_a_time_namespace_by_its_path(host: Host) -> None:
+    argv = ["unshare", "--time", "--boottime", "604800", "--fork", "--kill-child"]
+    holder = host.popen([*argv, "sh", "-c", "echo; exec sleep 200"])
+    assert holder.stdout and holder.stdout.readline()
+    assert settle(host, lambda: host.run(["pgrep", "-xf", "sleep 200"], check=False).returncode == 0)
+    pid = host.run(["pgrep", "-xf", "sleep 200"]).stdout.strip()
+    made = config("sh", "-c", "echo $$; readlink /proc/self/ns/time; cat /proc/uptime", id="timed")
+    made["linux"]["namespaces"].append({"type": "time", "path": f"/proc/{pid}/ns/time"})
+    first, space, up = run(host, "weft", made).splitlines()
+    assert (first, space) == ("1", spaces(host, pid)["time"]) and space != spaces(host)["time"]
+    assert abs(float(up.split()[0]) - float(host.read("/proc/uptime").split()[0]) - 604800) < 60
+    holder.end()
