@@ -485,3 +485,10 @@ def whole(spec: Spec) -> tuple[Spec, Seccomp | None]:
     from weft.linux import runtime, seccomp
 
     return runtime.settled(spec), seccomp.rules(spec)
+
+
+def filtered(spec: Spec) -> Spec:
+    """A container with the rules that its seccomp filter is read from. BadInput, Unsupported."""
+    from weft.linux import seccomp
+
+    return seccomp.checked(spec)

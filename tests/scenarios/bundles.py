@@ -31,8 +31,9 @@ def furnish(host: Host) -> None:
     lines += [f"cp {busybox} {ROOT}/bin/busybox", f"touch {ROOT}/etc/hosts {ROOT}/etc/resolv.conf"]
     lines += [f"ln -s busybox {ROOT}/bin/{tool}" for tool in TOOLS]
     lines += [f"echo root:x:0:0::/root:/bin/sh >{ROOT}/etc/passwd", f"echo root:x:0: >{ROOT}/etc/group"]
-    # crun takes a hybrid hierarchy for a unified one, and finds no controllers in it.
-    lines += ["! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified"]
+    # crun takes a hybrid hierarchy for a unified one, and finds no controllers in it. The machine's own part
+    # of it lies on top of the whole.
+    lines += ["while mountpoint -q /sys/fs/cgroup/unified; do umount /sys/fs/cgroup/unified; done"]
     host.sh("\n".join(lines))
 
 

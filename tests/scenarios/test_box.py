@@ -43,6 +43,10 @@ def up(host: Host, name: str, *flags: str) -> dict[str, int]:
     return dict(found["namespaces"])
 
 
+def pid_of(host: Host, name: str) -> str:
+    return str(host.weft_json("inspect", name)[0]["pid"])
+
+
 def inside(host: Host, name: str, script: str, check: bool = True) -> str:
     return host.weft("exec", name, "--", "sh", "-c", script, check=check).stdout
 
@@ -71,7 +75,7 @@ def test_what_two_containers_share(box: Host, asked: tuple[str, ...]) -> None:
     hosts = {"user", "cgroup", "time"}
     assert {kind for kind in KINDS if a[kind] == b[kind]} == {*asked, *hosts}
     # And what that means: queues of both families, shared memory, abstract sockets, signals, names, mounts.
-    inside(box, "a", "ipcmk -Q >/dev/null; echo said >/dev/shm/x; hostname changed 2>/dev/null; true")
+    inside(box, "a", "ipcmk -Q >/dev/null; echo said >/dev/shm/x; ! hostname changed 2>/dev/null")
     queues = inside(box, "b", "ipcs -q | grep -c 0x || true")
     assert queues == ("1\n" if "ipc" in asked else "0\n")
     assert inside(box, "b", "cat /dev/shm/x 2>/dev/null || true") == ("said\n" if "ipc" in asked else "")
@@ -85,9 +89,20 @@ def test_what_two_containers_share(box: Host, asked: tuple[str, ...]) -> None:
     assert answer == ("0\n" if "net" in asked else "111\n")
     pids = inside(box, "b", "ps -e -o args= | grep -c '^sleep 1000'")
     assert pids == ("2\n" if "pid" in asked else "1\n")
+    # One in brackets does not match the very command that has this pattern on its line.
+    kill = ("--", "pkill", "-TERM", "-f", "[p]ython3.-c.import.socket,.time")
+    assert box.weft("exec", "b", *kill, check=False).returncode == (0 if "pid" in asked else 1)
     if "pid" in asked:
-        inside(box, "b", "pkill -TERM -f python3.-c.import.socket,.time")
         assert server.wait(20) == 143
+    # Nobody's name or mounts are another's.
+    box.run(
+        ["nsenter", "-t", pid_of(box, "a"), "-u", "-m", "sh", "-c", "hostname new; mount -t tmpfs x /mnt"]
+    )
+    # The network is a's, and so is the name that goes with it.
+    named = {
+        name: inside(box, name, "hostname; grep -c ' /mnt ' /proc/self/mountinfo || true") for name in "ab"
+    }
+    assert named == {"a": "new\n1\n", "b": f"{'a' if 'net' in asked else 'b'}\n0\n"}
 
 
 def test_an_ipc_namespace_is_shared_with_who_may(box: Host) -> None:

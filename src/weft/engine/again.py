@@ -13,7 +13,7 @@ from weft.engine.lease import Claims
 from weft.engine.removal import reap
 from weft.engine.request import Join, RunRequest
 from weft.engine.run import Start, bring_up
-from weft.engine.spec import complete
+from weft.engine.spec import complete, resolve_locked
 from weft.engine.work import DETACH, START
 
 TYPE_CHECKING = False
@@ -46,6 +46,7 @@ def start(
             return sandbox.name
         spec = work.store.spec(sandbox.name)
         if spec is not None and spec.process.args:
+            spec = resolve_locked(work, spec)
             work.machine.find_command(Launch(spec, sandbox.name))
         found, verb = _stand(work, sandbox)
     if work.dry:
@@ -87,6 +88,7 @@ def once_more(work: Work, name: str) -> None:
         found = Attached(sandbox, (), Plan(()), work.hosts_of(name))
         if spec is None:
             return
+        spec = resolve_locked(work, spec)
         found = found._replace(entry=work.make(START, name, found.plan, lambda: None))
     log = work.log_file(name)
     launch = Launch(complete(spec, sandbox, found.hosts), name, log, life.policy)

@@ -43,11 +43,17 @@ def asked(command: tuple[str, ...], env: tuple[tuple[str, str], ...] = (), cwd: 
 def resolve(work: Work, spec: Spec) -> Spec:
     """With the namespaces of the containers that it names. NotFound; Conflict for one that is not running, or
     does not share what is asked for."""
-    donors = [n for n in spec.namespaces if n.path.startswith(_SHARE)]
-    if not donors:
+    if not any(n.path.startswith(_SHARE) for n in spec.namespaces):
         return spec
     with work.machine.lock():
-        found = [_donated(work, n) if n.path.startswith(_SHARE) else n for n in spec.namespaces]
+        return resolve_locked(work, spec)
+
+
+def resolve_locked(work: Work, spec: Spec) -> Spec:
+    """The same; the lock is held."""
+    if not any(n.path.startswith(_SHARE) for n in spec.namespaces):
+        return spec
+    found = [_donated(work, n) if n.path.startswith(_SHARE) else n for n in spec.namespaces]
     shm = [f"{n.path.rpartition('/ns/')[0]}/root/dev/shm" for n in found if n.type == "ipc" and n.path]
     options = ("rbind", "nosuid", "noexec", "nodev")
     return spec._replace(

@@ -185,8 +185,10 @@ class _Container(_Box):
         libc.unshare(self._flags())
 
     def _flags(self) -> int:
-        """A cgroup namespace begins where its first process is then: not before it has joined its group."""
-        return sum([enter.FLAGS[t] for t in self._fresh if t != "cgroup" or self._joined])
+        """A cgroup namespace begins where its first process is then: not before it has joined its group. A
+        time namespace's clocks are set before anybody is in it."""
+        later = ({"cgroup"} if not self._joined else set()) | ({"time"} if self.spec.clocks else set())
+        return sum([enter.FLAGS[t] for t in self._fresh if t not in later])
 
     def _join(self) -> None:
         self.take_over()
@@ -196,9 +198,19 @@ class _Container(_Box):
         if self._init:
             init.rename()
         enter.join_files(self._given)
+        self._shift(stay=True)
         if "user" in self._fresh:
             rootfs.outside(self.spec, self._sources)
             self.keep.update(self._sources.fds())
+
+    def _shift(self, stay: bool) -> None:
+        """A new time namespace, for this process too or (``stay``) for its children alone."""
+        if self.spec.clocks:
+            from weft.linux import clocks
+
+            clocks.renew(self.spec.clocks)
+            if not stay:
+                clocks.enter()
 
     def _map(self, pid: int) -> None:
         userns.map_ids(pid, self.spec)
@@ -210,6 +222,7 @@ class _Container(_Box):
             enter.join_files(self._given)
             if "cgroup" in self._fresh:
                 libc.unshare(libc.CLONE_NEWCGROUP)
+            self._shift(stay=False)
             if self._init:
                 init.rename()
         elif "user" in self._fresh:

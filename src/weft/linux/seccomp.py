@@ -43,6 +43,7 @@ _FLAGS = {
 _STEP = 8
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_MODE_FILTER = 1
+_kept: dict[tuple[Seccomp, str], bytes] = {}
 
 
 def prepare(spec: Spec) -> bytes:
@@ -71,6 +72,17 @@ def rules(spec: Spec) -> Seccomp | None:
     if kind == "default":
         return default(_held(spec), posix.uname().machine, kernel())
     return spec.seccomp if kind == "given" else None
+
+
+def checked(spec: Spec) -> Spec:
+    """A container with its filter's rules in place of what they are called by; the filter fits in the kernel.
+
+    BadInput, Unsupported.
+    """
+    found = rules(spec)
+    spec = spec._replace(seccomp=found, filter="given" if found else "unconfined")
+    prepare(spec)
+    return spec
 
 
 def _held(spec: Spec) -> frozenset[str] | None:
@@ -144,10 +156,16 @@ def kernel() -> tuple[int, int]:
 
 
 def _compiled(seccomp: Seccomp, machine: str) -> bytes:
-    from weft.core.oci.seccomp import compile
+    """A filter's bytes; those made last are kept, as one is checked before it is wanted."""
+    key = seccomp, machine
+    if key not in _kept:
+        from weft.core.oci.seccomp import compile
 
-    flags = sum([_FLAGS.get(name, 0) for name in set(seccomp.flags)])
-    return compile(seccomp, machine) + (flags.to_bytes(4, "little") if flags else b"")
+        flags = sum([_FLAGS.get(name, 0) for name in set(seccomp.flags)])
+        found = compile(seccomp, machine) + (flags.to_bytes(4, "little") if flags else b"")
+        _kept.clear()
+        _kept[key] = found
+    return _kept[key]
 
 
 def _read(path: str) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from weft.core.model.errors import BadInput, KernelError, NotPermitted, Unsupported, WeftError
-from weft.linux import enter, libc, mounts, process
+from weft.core.model.errors import KernelError, NotPermitted, Unsupported, WeftError
+from weft.linux import clocks, enter, libc, mounts, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,20 +141,8 @@ def _map_root(uid: int, gid: int) -> None:
 
 def _shift(fresh: Fresh) -> None:
     """A new time namespace is for one's children; once its clocks are set, one can join it oneself."""
-    _call(lambda: libc.unshare(libc.CLONE_NEWTIME), fresh)
-    for clock, shift in fresh.clocks:
-        try:
-            # Both fields are of one sum, and nanoseconds are never negative.
-            _write("timens_offsets", f"{clock} {shift // 10**9} {shift % 10**9}")
-        except OSError as error:
-            if error.errno != errno.ERANGE:
-                raise
-            raise BadInput(
-                f"clock {clock} cannot be shifted by {shift / 10**9:g} s", "it would be before 0, or too late"
-            ) from None
-    fd = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
-    libc.setns(fd, libc.CLONE_NEWTIME)
-    os.close(fd)
+    _call(lambda: clocks.renew(fresh.clocks), fresh)
+    clocks.enter()
 
 
 def _write(name: str, text: str) -> None:

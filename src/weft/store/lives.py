@@ -70,7 +70,7 @@ class Lives(Members):
         return {name: self._read(_life_of, row) for name, *row in rows}
 
     def rename_container(self, old: str, new: str) -> None:
-        """Another name for one that has exited. Who used its network uses it by the new name."""
+        """Another name for one that has exited. Who shares something of it does so by the new name."""
         kept = tuple([e._replace(container=new) for e in self.life(old).kept])
         self._db.execute("UPDATE container SET name=? WHERE name=?", (new, old))
         self._db.execute("UPDATE spec SET container=? WHERE container=?", (new, old))
@@ -79,6 +79,13 @@ class Lives(Members):
             (new, dump_value(kept) if kept else _NONE, old),
         )
         self._db.execute("UPDATE container SET mode=? WHERE mode=?", (f"container:{new}", f"container:{old}"))
+        donor = f"container:{old}"
+        for (name,) in self._all("SELECT container FROM spec WHERE instr(text, ?)", donor):
+            if spec := self.spec(name):
+                spaces = [
+                    n._replace(path=f"container:{new}") if n.path == donor else n for n in spec.namespaces
+                ]
+                self.set_spec(name, spec._replace(namespaces=tuple(spaces)))
 
     def add_events(self, events: Iterable[Event]) -> None:
         """Puts down what happened, in a transaction; the oldest go where there are too many."""

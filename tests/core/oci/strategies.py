@@ -131,6 +131,8 @@ def _agree(spec: oci.Spec, uid: tuple[oci.IDMapping, ...], gid: tuple[oci.IDMapp
     sysctl = tuple([(k, v) for k, v in spec.sysctl if k.partition(".")[0] in types])
     order = {kind: place for place, kind in enumerate(HOOKS)}
     ordered = tuple(sorted(spec.hooks, key=lambda h: order[h.kind]))
+    if "time" not in spec.fresh():
+        spec = spec._replace(clocks=())
     filter = "unconfined" if spec.seccomp is None else "given"
     return spec._replace(sysctl=sysctl, hooks=ordered, filter=filter)
 
@@ -158,6 +160,14 @@ specs = st.builds(
         seccomp=st.none() | seccomps,
         annotations=tuples(st.tuples(word, text), unique=lambda a: a[0]),
         hooks=tuples(hooks),
+        clocks=tuples(
+            st.tuples(
+                st.sampled_from(["monotonic", "boottime"]),
+                st.integers(-(1 << 62), 1 << 62).filter(lambda shift: shift != 0),
+            ),
+            2,
+            lambda one: one[0],
+        ),
     ),
     st.lists(mappings, min_size=1, max_size=2).map(tuple),
     st.lists(mappings, min_size=1, max_size=2).map(tuple),

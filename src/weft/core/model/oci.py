@@ -164,7 +164,8 @@ class Spec(Record):
     ``filter`` names the seccomp filter: ``default`` (weft's own, by the capabilities), ``unconfined``, or
     ``given`` (``seccomp``). ``cgroups_path`` "" puts it into no cgroup of its own. ``init``: weft's init is
     pid 1 of the new pid namespace, reaps and passes signals on; else the command is. ``nodev``: no device
-    node works but those of ``devices`` and the default ones, which are the host's own.
+    node works but those of ``devices`` and the default ones, which are the host's own. ``clocks`` are the
+    ``timeOffsets`` of a new time namespace: monotonic and boottime, in nanoseconds.
     """
 
     process: Process
@@ -189,6 +190,7 @@ class Spec(Record):
     init: bool = False
     annotations: tuple[tuple[str, str], ...] = ()
     hooks: tuple[Hook, ...] = ()
+    clocks: tuple[tuple[str, int], ...] = ()
 
     def namespace(self, kind: str) -> Namespace | None:
         """That of a type; None: the host's."""

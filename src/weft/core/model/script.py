@@ -54,6 +54,7 @@ def _namespaces(spec: Spec) -> str:
     if "user" in spec.fresh():
         fresh += [*_mapped("users", spec.uid_mappings), *_mapped("groups", spec.gid_mappings)]
         fresh += ["--setuid=0", "--setgid=0"]
+    fresh += [f"--{clock}={shift // 10**9}" for clock, shift in spec.clocks]
     if "mnt" in spec.fresh():
         fresh += [f"--propagation={spec.rootfs_propagation.removeprefix('r') or 'slave'}"]
     enter = f"nsenter {' '.join(given)} " if given else ""

@@ -6,7 +6,7 @@ from weft.core.model.errors import BadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from weft.core.model.oci import Seccomp, Spec
+    from weft.core.model.oci import Mount, Seccomp, Spec
 
 #: How weft's own notes begin.
 OWN = "weft."
@@ -33,7 +33,20 @@ def for_runtime(spec: Spec, name: str, filter: Seccomp | None) -> Spec:
 
 def said(spec: Spec, filter: Seccomp | None) -> Spec:
     """With the filter's rules in place of its name, and without weft's init."""
-    return spec._replace(seccomp=filter, filter="given" if filter else "unconfined", init=False)
+    return spec._replace(
+        mounts=tuple([_with_nodes(m) if spec.nodev else m for m in spec.mounts]),
+        nodev=False,
+        seccomp=filter,
+        filter="given" if filter else "unconfined",
+        init=False,
+    )
+
+
+def _with_nodes(mount: Mount) -> Mount:
+    """Weft puts the host's own nodes into /dev; others make theirs in it, and guard them by cgroups."""
+    if (mount.destination, mount.type) != ("/dev", "tmpfs"):
+        return mount
+    return mount._replace(options=tuple([o for o in mount.options if o != "nodev"]))
 
 
 def absolute(path: str) -> str:

@@ -31,6 +31,8 @@ RLIMITS = tuple(
         "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
     ).split()
 )
+#: ``linux.timeOffsets`` (time_namespaces(7)).
+CLOCKS = ("monotonic", "boottime")
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 PROPAGATIONS = (
     "",

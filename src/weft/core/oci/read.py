@@ -20,7 +20,7 @@ from weft.core.model.oci import (
     User,
 )
 from weft.core.oci.fields import parse
-from weft.core.oci.names import CAPABILITIES, HOOKS, IPC_SYSCTLS, NAMESPACES, PROPAGATIONS, RLIMITS
+from weft.core.oci.names import CAPABILITIES, CLOCKS, HOOKS, IPC_SYSCTLS, NAMESPACES, PROPAGATIONS, RLIMITS
 from weft.core.oci.profile import read_seccomp
 from weft.core.oci.resources import read_resources
 from weft.core.record import Record
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from weft.core.oci.fields import Field
 
 _UINT32, _UINT64 = (1 << 32) - 1, (1 << 64) - 1
+#: The kernel's KTIME_SEC_MAX (timens_offsets in proc_pid(5)).
+_MOST_SECONDS = (1 << 63) // 10**9
 _INSTEAD = "`--runtime runc` does it"
 
 
@@ -52,7 +54,7 @@ def read(data: bytes, bundle: str) -> Read:
     remarks: list[str] = []
     process = _process(root.need("process"), remarks)
     linux = root.get("linux")
-    _refuse(linux, ("intelRdt", "mountLabel", "timeOffsets", "netDevices", "memoryPolicy"))
+    _refuse(linux, ("intelRdt", "mountLabel", "netDevices", "memoryPolicy"))
     _personality(linux.get("personality"))
     seccomp = linux.get("seccomp")
     files = root.need("root")
@@ -77,6 +79,7 @@ def read(data: bytes, bundle: str) -> Read:
         filter="given" if seccomp else "unconfined",
         annotations=_annotations(root.get("annotations")),
         hooks=tuple([_hook(kind, one) for kind in HOOKS for one in root.get("hooks").get(kind).items()]),
+        clocks=_clocks(linux.get("timeOffsets")),
     )
     _check(spec, root)
     return Read(spec, tuple(remarks))
@@ -232,6 +235,17 @@ def _device(found: Field) -> Device:
     )
 
 
+def _clocks(found: Field) -> tuple[tuple[str, int], ...]:
+    """How far clocks are shifted, in nanoseconds. One that is not shifted is as if it were not there."""
+    shifts = []
+    for clock, one in found.members():
+        if clock not in CLOCKS:
+            raise one.wrong(f"is not one of {', '.join(CLOCKS)}")
+        seconds = one.get("secs").number(-_MOST_SECONDS, _MOST_SECONDS)
+        shifts.append((clock, seconds * 10**9 + one.get("nanosecs").number(0, 10**9 - 1)))
+    return tuple([(clock, shift) for clock, shift in shifts if shift])
+
+
 def _cgroup(found: Field) -> str:
     path = found.text()
     if ".." in path.split("/"):
@@ -273,6 +287,8 @@ def _check(spec: Spec, root: Field) -> None:
         if root.get(name).text() and "uts" not in types:
             raise root.get(name).wrong("needs a uts namespace of its own")
     linux = root.get("linux")
+    if spec.clocks and "time" not in fresh:
+        raise linux.get("timeOffsets").wrong("needs a new time namespace")
     for key, found in (("uidMappings", spec.uid_mappings), ("gidMappings", spec.gid_mappings)):
         if found and "user" not in types:
             raise linux.get(key).wrong("needs a user namespace of its own")

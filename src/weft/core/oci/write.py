@@ -109,12 +109,18 @@ def _linux(spec: Spec) -> dict[str, Any]:
         resources=write_resources(spec.resources),
         cgroupsPath=spec.cgroups_path,
         namespaces=[{"type": _TYPES[n.type], **_some(path=n.path)} for n in spec.namespaces],
+        timeOffsets={clock: _offset(shift) for clock, shift in spec.clocks},
         devices=[_device(one) for one in spec.devices],
         seccomp=write_seccomp(spec.seccomp) if spec.seccomp and spec.filter != "unconfined" else None,
         rootfsPropagation=spec.rootfs_propagation,
         maskedPaths=spec.masked_paths,
         readonlyPaths=spec.readonly_paths,
     )
+
+
+def _offset(shift: int) -> dict[str, int]:
+    """Both fields are of one sum, and nanoseconds are never negative."""
+    return {"secs": shift // 10**9, "nanosecs": shift % 10**9}
 
 
 def _mapping(one: IDMapping) -> dict[str, int]:

@@ -87,7 +87,7 @@ def spec(args: Args, rows: tuple[tuple[str, str], ...]) -> Spec:
     mapped = subordinate() if found["userns"] == "private" else ((), ())
     profile, locked = _security(args)
     own_init = args.one("init") != "false" and found["pid"] == "private"
-    return Spec(
+    made = Spec(
         _process(args, rows, root, privileged, locked),
         root=root,
         root_readonly=args.on("read-only"),
@@ -106,6 +106,11 @@ def spec(args: Args, rows: tuple[tuple[str, str], ...]) -> Spec:
         init=own_init,
         annotations=(("weft.ipc", found["ipc"]),),
     )
+    if not made.filter.startswith("file:"):
+        return made
+    from weft.machine import filtered  # as it is now, whatever becomes of the file
+
+    return filtered(made)
 
 
 def _resources(args: Args, privileged: bool) -> Resources:

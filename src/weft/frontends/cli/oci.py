@@ -119,6 +119,7 @@ def chosen(args: Args, wish: RunRequest) -> RunRequest:
 def _bundled(args: Args, wish: RunRequest) -> RunRequest:
     from weft.core.model.publish import parse_publish
     from weft.engine import bundle
+    from weft.machine import filtered
 
     flag = next((name for name in _SAID if args.many(name)), "")
     if flag:
@@ -128,6 +129,7 @@ def _bundled(args: Args, wish: RunRequest) -> RunRequest:
     if not args.one("runtime"):
         bundle.check_own(spec)
         spec = spec._replace(cgroups_path="", init=args.on("init"))
+        spec = filtered(spec) if spec.filter == "given" else spec
     where = bundle.network_mode(spec)
     asked = next((name for name in _OF_NETWORKS if args.many(name)), "")
     if where and asked:
