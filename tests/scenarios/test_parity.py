@@ -26,7 +26,8 @@ BLUE: Command = tuple("net create blue --subnet 192.168.10.0/24 --gateway 192.16
 #: What a container's command says of its surroundings, into its log.
 LOOK = """
 umask; hostname; pwd; env | sort; cat /etc/hosts /etc/resolv.conf; ls /sys/class/net; ulimit -n
-sed 's/^/mount /; s/net:[^ ]*/net/; s/\\(shared\\|master\\):[0-9]*/\\1/; s/-machine-[0-9]*/-machine/' /proc/self/mountinfo
+sed 's/^/mount /; s/net:[^ ]*/net/; s/\\(shared\\|master\\):[0-9]*/\\1/
+    s/-machine-[0-9]*/-machine/' /proc/self/mountinfo
 printf '<%s>' "$@"; echo; echo looked; exec sleep 1000
 """
 
@@ -358,9 +359,14 @@ def test_a_detached_command(twins: Twins) -> None:
     logs = []
     # The monitor's log has a time before each line.
     for machine, show in zip(twins, (f"{REPO}/weft logs w", "cat /var/lib/weft/logs/w.log"), strict=True):
-        told = lambda: machine.run(["sh", "-c", show], check=False).stdout.splitlines()  # noqa: B023, E731
-        assert settle(machine, lambda: "looked" in told())  # noqa: B023
-        logs.append(told())
+        lines: list[str] = []
+
+        def looked(machine: Host = machine, show: str = show, lines: list[str] = lines) -> bool:
+            lines[:] = machine.run(["sh", "-c", show], check=False).stdout.splitlines()
+            return "looked" in lines
+
+        assert settle(machine, looked)
+        logs.append(lines)
     assert "nameserver 8.8.8.8" in logs[0] and '<two words><it\'s><"$HOME"><><-n><a=b>' in logs[0]
     said = [[line for line in log if not line.startswith("mount ")] for log in logs]
     assert said[0] == said[1]
