@@ -326,6 +326,11 @@ class LinuxMachine(Watched):
 
         return process.nspid(pid)
 
+    def monitor(self, pid: int, name: str) -> int | None:
+        from weft.linux import process
+
+        return process.monitor(pid, name)
+
     def end(self, pids: Sequence[int]) -> None:
         from weft.linux import process
 

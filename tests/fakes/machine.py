@@ -433,6 +433,9 @@ class FakeMachine:
     def nspid(self, pid: int) -> list[int]:
         return [pid, pid % 100]
 
+    def monitor(self, pid: int, name: str) -> int | None:
+        return None
+
     def processes(self, inodes: Iterable[int], type: str = "net") -> dict[int, list[int]]:
         wanted = {self.netns_inode(name): pids for name, pids in self.inside.items()}
         return {inode: wanted.get(inode, []) for inode in inodes if inode}

@@ -46,6 +46,12 @@ def monitor_of(host: Host, pid: int) -> int:
     return int(host.run(["ps", "-o", "ppid=", "-p", str(pid)]).stdout)
 
 
+def command_of(host: Host, name: str = "c") -> int:
+    """The process of a container's command, which its pid 1 has started before all others."""
+    init = inspect(host, name)["pid"]
+    return int(host.read(f"/proc/{init}/task/{init}/children").split()[0])
+
+
 def clear(host: Host) -> None:
     """Removes all containers, and looks for what is left of them."""
     names = host.weft("ps", "-aq").stdout.split()

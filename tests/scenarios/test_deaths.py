@@ -12,6 +12,7 @@ from scenarios.life import (
     IDLE,
     WEFT,
     clear,
+    command_of,
     heard,
     inspect,
     monitor_of,
@@ -33,16 +34,21 @@ def freed(host: Host) -> None:
     assert host.weft("rm", "c").stderr == ""
 
 
+@pytest.mark.parametrize("pids", ["private", "host"])
 @pytest.mark.parametrize("who", ["monitor", "both"])
-def test_a_monitor_is_killed(one: Host, who: str) -> None:
-    """Its command goes with it at once; the next command says so, ends what is left and frees the place."""
-    shell(one, PAIR, "-d", *PLACE)
+def test_a_monitor_is_killed(one: Host, who: str, pids: str) -> None:
+    """Its command goes with it at once, and with a pid namespace all that is in that; the next command says
+    so, ends what is left and frees the place."""
+    shell(one, PAIR, "-d", "--pid", pids, *PLACE)
     assert settle(one, lambda: bool(running(one, "sleep 4712")))
     pid = inspect(one)["pid"]
     victims = [monitor_of(one, pid)] + ([pid] if who == "both" else [])
     one.sh(f"kill -9 {' '.join(map(str, victims))} || true")  # the second may have gone with the first
     assert settle(one, lambda: not running(one, "sleep 4711"))
-    assert running(one, "sleep 4712")
+    if pids == "private":
+        assert settle(one, lambda: not running(one, "sleep 4712"))
+    else:
+        assert running(one, "sleep 4712")
     said = one.weft("ps", "-a")
     assert said.stderr == "weft: container c and its monitor were killed: cleaning up\n"
     assert "exited (137)" in said.stdout
@@ -98,16 +104,18 @@ def test_a_monitor_of_an_auto_removed_one_is_killed(one: Host) -> None:
     assert run(one, *PLACE).returncode == 0
 
 
-def test_a_command_that_outlives_its_monitor(one: Host) -> None:
-    """It has asked not to die with its parent: it goes on, and is cleaned up after when it has ended."""
-    run(one, "-d", *PLACE, "--", "setpriv", "--pdeathsig", "clear", "sleep", "4711")
+@pytest.mark.parametrize("flag", ["--init=false", "--pid=host"])
+def test_a_command_that_outlives_its_monitor(one: Host, flag: str) -> None:
+    """It has asked not to die with its parent, and has no init which would: it goes on, and is cleaned up
+    after when it has ended."""
+    run(one, "-d", flag, *PLACE, "--", "setpriv", "--pdeathsig", "clear", "sleep", "4711")
     assert settle(one, lambda: bool(running(one, "sleep 4711")))
     pid = inspect(one)["pid"]
     one.sh(f"kill -9 {monitor_of(one, pid)}")
     said = one.weft("ps", "--format", "json")
     assert (said.stderr, [row["pid"] for row in json.loads(said.stdout)]) == ("", [pid])
     assert one.weft("exec", "c", "--", "hostname").stdout == "c\n"
-    one.sh(f"kill {pid}")
+    one.sh(f"kill -9 {pid}")  # a pid 1 is deaf to what it has no handler for
     assert settle(one, lambda: not running(one, "sleep 4711"))
     assert "cleaning up" in one.weft("ps", "-a").stderr
     assert state(one) == ("exited", 137)
@@ -120,7 +128,7 @@ def test_a_name_is_taken_off(one: Host) -> None:
     run(one, "-d", "--", "sleep", "1000")
     one.sh("ip netns del bare; ip netns del c")
     assert (state(one, "bare"), state(one)) == (("exited", None), ("running", None))
-    assert inspect(one)["pids"] == [inspect(one)["pid"]]
+    assert inspect(one)["pids"] == [inspect(one)["pid"], command_of(one)]
     assert one.weft("ps", "-q").stdout == "c\n"
     one.weft("rm", "bare")
     one.weft("rm", "-f", "c")

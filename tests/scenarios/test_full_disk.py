@@ -15,9 +15,11 @@ def fill(host: Host) -> None:
 
 
 def test_removal_works_on_a_full_disk() -> None:
+    """However many one by one: what they write to the log does not add up."""
+    names = [f"c{number}" for number in range(8)]
     with Host(state_size="4m") as host:
         host.weft("net", "create", "blue")
-        for name in ("web", "db", "app"):
+        for name in names:
             host.weft("run", "-d", "--network", "blue", "--name", name, "--", "sleep", "600")
         assert host.path(f"{STATE}/ballast").stat().st_blocks * 512 >= 256 * 1024, "allocated, no holes"
         fill(host)
@@ -26,7 +28,7 @@ def test_removal_works_on_a_full_disk() -> None:
         assert "full" in refused.stderr, refused.stderr
         assert "Traceback" not in refused.stderr
         assert [row["name"] for row in host.weft_json("net", "ls")] == ["blue"], "nothing half made"
-        for name in ("web", "db", "app"):
+        for name in names:
             host.weft("rm", "-f", name)
         host.weft("net", "rm", "blue")
         assert host.weft_json("ps", "-a") == []

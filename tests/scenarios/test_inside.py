@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from harness import Host, settle
 from scenarios.life import (
     IDLE,
     WEFT,
+    command_of,
     commands,
     heard,
     inspect,
     monitor_of,
     run,
+    running,
     shell,
     state,
 )
 
-SPACES = ("net", "mnt", "uts", "ipc")
-SHARED = ("pid", "user", "cgroup", "time")
+SPACES = ("net", "mnt", "uts", "ipc", "pid")
+SHARED = ("user", "cgroup", "time")
+#: Without it nobody in a container mounts, or renames it.
+ADMIN = ("--cap-add", "SYS_ADMIN")
 
 
 def own_spaces(host: Host, pid: int | str) -> dict[str, int]:
@@ -29,13 +35,13 @@ def own_spaces(host: Host, pid: int | str) -> dict[str, int]:
 
 
 def test_namespaces(one: Host) -> None:
-    """net, mnt, uts and ipc are its own, and no other container's; inspect says what /proc says."""
+    """net, mnt, uts, ipc and pid are its own, and no other container's; inspect says what /proc says."""
     spaces = {}
     for name in ("a", "b"):
         run(one, "-d", "--", "sleep", "1000", name=name)
         found = inspect(one, name)
         spaces[name] = own_spaces(one, found["pid"])
-        assert found["namespaces"] == spaces[name]
+        assert found["namespaces"] == spaces[name] == own_spaces(one, command_of(one, name))
         assert one.sh(f"stat -Lc %i /run/netns/{name}").strip() == str(spaces[name]["net"])
     host = own_spaces(one, "self")
     for kind in SPACES:
@@ -43,13 +49,28 @@ def test_namespaces(one: Host) -> None:
     for kind in SHARED:
         assert host[kind] == spaces["a"][kind] == spaces["b"][kind], kind
     table = one.run(["lsns", "-n", "-t", "net", "-o", "NS,COMMAND"]).stdout
-    assert f"{spaces['a']['net']} sleep 1000" in table
+    assert f"{spaces['a']['net']} weft-init" in table
+    table = one.run(["lsns", "-n", "-t", "pid", "-o", "NS,NPROCS"]).stdout
+    assert [f"{spaces['a']['pid']}", "2"] in [line.split() for line in table.splitlines()]
+
+
+def test_its_own_pids(one: Host) -> None:
+    """What runs in it is all that is seen there, an init of weft's first; a command by exec is among them."""
+    run(one, "-d", "--", "sleep", "1000")
+    seen = one.weft("exec", "c", "--", "ps", "-eo", "pid=,ppid=,args=").stdout.splitlines()
+    assert [line.split(None, 2) for line in seen[:2]] == [["1", "0", "weft-init"], ["2", "1", "sleep 1000"]]
+    assert len(seen) == 3 and seen[2].endswith(" 0 ps -eo pid=,ppid=,args=")
+    pid = inspect(one)["pid"]
+    ids = one.sh(f"grep ^NSpid: /proc/{pid}/status /proc/{command_of(one)}/status").split()
+    assert (ids[1], ids[2], ids[-1]) == (str(pid), "1", "2")
+    assert shell(one, "echo $$", "--rm", "--init=false", name="first").stdout == "1\n"
 
 
 def test_its_own_hostname(one: Host) -> None:
     assert run(one, "--rm", "--", "hostname").stdout == "c\n"
     assert run(one, "--rm", "--hostname", "web.example", "--", "hostname").stdout == "web.example\n"
-    assert shell(one, "hostname changed; hostname", "--rm").stdout == "changed\n"
+    assert shell(one, "hostname changed; hostname", "--rm").stdout == "c\n", "it takes a capability"
+    assert shell(one, "hostname changed; hostname", "--rm", *ADMIN).stdout == "changed\n"
     assert one.sh("hostname") == "machine\n"
 
 
@@ -62,13 +83,17 @@ def test_its_own_system_v_ipc(one: Host) -> None:
 def test_sys_is_its_networks_and_cgroups_stay(machine: Host) -> None:
     assert shell(machine, "ls /sys/class/net", "--rm").stdout.split() == ["eth0", "lo"]
     assert run(machine, "--rm", "--", "cat", "/sys/class/net/eth0/operstate").stdout.strip() == "up"
-    groups = machine.sh("cd /sys/fs/cgroup; find . -maxdepth 2 | sort")
+    # The containers' own groups come and go.
+    look = "cd /sys/fs/cgroup; find . -maxdepth 2 -not -path '*/weft*' | sort"
+    groups = machine.sh(look)
     if groups == ".\n":
         print("no cgroup file system on this machine: that it stays visible is not tested")
-    look = "cd /sys/fs/cgroup; find . -maxdepth 2 | sort"
     assert shell(machine, look, "--rm").stdout == groups
     run(machine, "-d", "--", "sleep", "1000")
     assert machine.weft("exec", "c", "--", "sh", "-c", look).stdout == groups
+    for top in ["/sys/fs/cgroup", *machine.sh("ls -d /sys/fs/cgroup/*/").split()]:
+        done = machine.weft("exec", "c", "--", "mkdir", f"{top}/own", check=False)
+        assert done.returncode == 1 and "Read-only file system" in done.stderr, top
     assert "wv" in machine.sh("ls /sys/class/net"), "the host's own is the host's"
 
 
@@ -95,7 +120,9 @@ def test_mounts_do_not_leak_out(machine: Host) -> None:
         "mkdir -p /run/inside /run/outside /run/early; mount -t tmpfs early /run/early; touch /run/early/x"
     )
     before = machine.sh("cat /proc/self/mountinfo")
-    shell(machine, "mount -t tmpfs mine /run/inside; touch /run/inside/file; exec sleep 1000", "-d")
+    mine = "mount -t tmpfs mine /run/inside && touch /run/inside/file && exec sleep 1000"
+    assert shell(machine, mine, "--rm").returncode != 0, "it takes a capability"
+    shell(machine, mine, "-d", *ADMIN)
     inside = ("exec", "c", "--", "test", "-e")
     assert settle(machine, lambda: machine.weft(*inside, "/run/inside/file", check=False).returncode == 0)
     now = machine.sh("cat /proc/self/mountinfo")
@@ -141,7 +168,8 @@ def test_environment(one: Host) -> None:
     run(one, "-d", "-e", "ONLY=there", "--", "sleep", "1000", env=caller)
     inside = one.weft("exec", *flags, "c", "--", "env", "-0", env=caller).stdout
     assert sorted(inside.split("\0")[:-1]) == wanted
-    assert "ONLY=there" in one.sh(f"tr '\\0' '\\n' < /proc/{inspect(one)['pid']}/environ")
+    assert "ONLY=there" in one.sh(f"tr '\\0' '\\n' < /proc/{command_of(one)}/environ")
+    assert set(one.read(f"/proc/{inspect(one)['pid']}/environ")) <= {"\0"}, "its init has none to show"
     assert shell(one, "echo $0", "--rm", "-e", "PATH=/nowhere", name="x").returncode == 127
 
 
@@ -153,7 +181,7 @@ def test_working_directory(one: Host) -> None:
     assert run(one, "--rm", "-w", "/run/a", "--", "./where").stdout == "/run/a\n"
     assert run(one, "--rm", "-w", "/nowhere", "--", "pwd").returncode == 2
     run(one, "-d", "-w", "/run/a", "--", "sleep", "1000")
-    assert one.sh(f"readlink /proc/{inspect(one)['pid']}/cwd") == "/run/a\n"
+    assert one.sh(f"readlink /proc/{command_of(one)}/cwd /proc/{inspect(one)['pid']}/cwd") == "/run/a\n/\n"
     assert one.weft("exec", "-w", "/run/a/b", "c", "--", "pwd").stdout == "/run/a/b\n"
     assert one.weft("exec", "c", "--", "pwd", cwd="/run/a").stdout == "/run/a\n"
 
@@ -171,8 +199,12 @@ def test_descriptors_of_the_caller_are_not_passed_on(one: Host) -> None:
     assert seen("run --rm --network blue") == ["0", "1", "2"]
     one.sh(f"{opened} {WEFT} run -d --name c --network blue -- sleep 1000")
     pid = inspect(one)["pid"]
-    for process in (pid, monitor_of(one, pid)):
+    for process in (pid, command_of(one)):
         assert one.sh(f"ls /proc/{process}/fd").split() == ["0", "1", "2"]
+    monitor = monitor_of(one, pid)
+    links = one.sh(f"cd /proc/{monitor}/fd; for fd in *; do readlink $fd; done").split()
+    assert links[:3] == ["/dev/null"] * 3
+    assert {link.partition(":")[0] for link in links[3:]} == {"pipe", "socket"}
     assert seen("exec c") == ["0", "1", "2"]
 
 
@@ -180,7 +212,7 @@ def test_descriptors_of_the_caller_are_not_passed_on(one: Host) -> None:
 
 
 def test_exec_beside_a_process(one: Host) -> None:
-    run(one, "-d", "--hostname", "alpha", "--", "sleep", "1000")
+    run(one, "-d", "--hostname", "alpha", *ADMIN, "--", "sleep", "1000")
     theirs = own_spaces(one, inspect(one)["pid"])
     look = f"for n in {' '.join((*SPACES, *SHARED))}; do readlink /proc/self/ns/$n; done; hostname"
     said = one.weft("exec", "c", "--", "sh", "-c", look).stdout.split()
@@ -209,14 +241,21 @@ def test_exec_where_there_is_no_process(one: Host) -> None:
         "alpha",
     ]
     before = one.sh("cat /proc/self/mountinfo")
-    one.weft("exec", "c", "--", "mount", "-t", "tmpfs", "x", "/mnt")
+    mount = ("c", "--", "mount", "-t", "tmpfs", "x", "/mnt")
+    assert one.weft("exec", *mount, check=False).returncode == 32, "it takes a capability"
+    one.weft("exec", "--privileged", *mount)
     assert one.sh("cat /proc/self/mountinfo") == before
     assert one.weft("exec", "c", "--", "ls", "/mnt").stdout == one.sh("ls /mnt")
 
 
-@pytest.mark.parametrize("flags", [(), ("-d", "--", "sleep", "1000")], ids=["network-only", "with-a-process"])
+@pytest.mark.parametrize(
+    "flags",
+    [(), ("-d", "--", "sleep", "1000"), ("-d", "--pid", "host", "--", "sleep", "1000")],
+    ids=["network-only", "with-a-process", "in-the-hosts-pids"],
+)
 def test_exec_is_the_command(one: Host, flags: tuple[str, ...]) -> None:
-    """In place of weft: status, streams and signals are its own."""
+    """Status, streams and signals are the command's own. It takes weft's place, but for a pid namespace:
+    only a child can be in there."""
     run(one, *flags)
     for argv, code in ((("sh", "-c", "exit 3"), 3), (("nobody",), 127), (("/etc/passwd",), 126)):
         done = one.weft("exec", "c", "--", *argv, check=False)
@@ -227,9 +266,15 @@ def test_exec_is_the_command(one: Host, flags: tuple[str, ...]) -> None:
     assert one.weft("exec", "c", check=False).returncode == 2
     process = one.popen([WEFT, "exec", "c", "--", "sh", "-c", f"trap 'exit 9' TERM; echo ready; {IDLE}"])
     assert heard(process) == "ready"
-    assert "weft exec" not in commands(one)
+    assert ("weft exec" in commands(one)) == ("host" not in flags)
     process.terminate()
     assert process.wait() == 9
+    process.end()
+    process = one.popen([WEFT, "exec", "c", "--", "sh", "-c", "echo; exec sleep 4711"])
+    assert heard(process) == ""
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert settle(one, lambda: not running(one, "sleep 4711")), "it does not outlive who waits for it"
     process.end()
 
 

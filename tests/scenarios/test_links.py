@@ -111,7 +111,7 @@ def holder(host: Host) -> tuple[int, int]:
 def test_containers_and_owners(host: Host) -> None:
     host.weft("net", "create", "blue", "--subnet", "192.168.10.0/24", "--bridge", "lxcbr0")
     host.weft("run", "--name", "web", "--network", "blue", "--ip", "192.168.10.11")
-    host.weft("--root", "/tmp/other-root", "switch", "add", "theirs")
+    host.weft("--root", "/run/other-root", "switch", "add", "theirs")
     host.weft("wire", "a", "b")
     rows = table(host)
     port = ends(rows, "web", "eth0")
@@ -129,7 +129,7 @@ def test_containers_and_owners(host: Host) -> None:
     assert owner.startswith("switch theirs (root ")
     refused = host.weft("switch", "rm", "theirs", check=False)
     assert (refused.returncode, "another root" in refused.stderr) == (4, True)
-    host.weft("--root", "/tmp/other-root", "switch", "rm", "theirs")
+    host.weft("--root", "/run/other-root", "switch", "rm", "theirs")
     filtered = host.weft_json("link", "ls", "--all", "--filter", "owner=container web", "--filter", "ns=web")
     assert [row["ifname"] for row in filtered] == ["eth0"]
     assert host.weft("link", "ls", "--in", "web", "-q").stdout.split() == ["lo", "eth0"]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from harness import Host, Process, settle
+from scenarios.life import running
 from weft.core.model.namespace import TYPES
 
 KEYS = {
@@ -296,9 +297,10 @@ def test_wefts_own_containers(host: Host) -> None:
     }
     mounts = [row["container"]["name"] for row in rows(host, "--type", "mnt") if row["container"]]
     assert mounts == ["job"]
-    (pid,) = found["job"]["pids"]
-    for target in ("job", "weft:job", str(pid)):
-        assert host.weft("ns", "pids", target).stdout == f"{pid}\n"
+    pid, command = found["job"]["pids"]
+    assert [running(host, "weft-init"), running(host, "sleep 1000")] == [[pid], [command]]
+    for target in ("job", "weft:job", str(pid), str(command)):
+        assert host.weft("ns", "pids", target).stdout == f"{pid}\n{command}\n"
         assert host.weft("ns", "same", target, str(pid), "--type", "all").returncode == 0
     assert host.weft("ns", "pids", "quiet").stdout == ""
     assert rows(host, "--filter", "container=quiet")[0]["names"] == ["quiet"]

@@ -26,8 +26,8 @@ BLUE: Command = tuple("net create blue --subnet 192.168.10.0/24 --gateway 192.16
 #: What a container's command says of its surroundings, into its log.
 LOOK = """
 umask; hostname; pwd; env | sort; cat /etc/hosts /etc/resolv.conf; ls /sys/class/net; ulimit -n
-cut -d' ' -f4- /proc/self/mountinfo | sed 's/net:[^ ]*/net/; s/\\(shared\\|master\\):[0-9]*/\\1/' |
-    sed 's/-machine-[0-9]*/-machine/' | sort
+sed 's/^/mount /; s/net:[^ ]*/net/; s/\\(shared\\|master\\):[0-9]*/\\1/
+    s/-machine-[0-9]*/-machine/' /proc/self/mountinfo
 printf '<%s>' "$@"; echo; echo looked; exec sleep 1000
 """
 
@@ -57,11 +57,12 @@ def script_of(stderr: str) -> str:
 
 
 def picture(machine: Host) -> Any:
-    """The snapshot without monitors: they are weft's way of waiting, no part of the container."""
+    """The snapshot without monitors and unshare(1): they are ways of waiting, no part of the container."""
     seen = snapshot(machine)
     own = f"/usr/bin/python3 -IS {REPO / 'weft'}"
     monitors = [p for p in seen["processes"] if p.startswith(own) and " loopback-serve " not in p]
-    seen["processes"] = [p for p in seen["processes"] if p not in monitors]
+    waiting = [p for p in seen["processes"] if p.startswith("unshare --mount ") and " --fork " in p]
+    seen["processes"] = [p for p in seen["processes"] if p not in [*monitors, *waiting]]
     return seen
 
 
@@ -72,8 +73,10 @@ def state_of(machine: Host, root: str = "") -> dict[str, str]:
         for directory, _, names in os.walk(machine.path(top)):
             for name in names:
                 path = os.path.join(directory, name)
-                # -shm is SQLite's index of the log, mapped by readers too; a socket has no content.
-                if os.path.isfile(path) and not name.endswith("-shm"):
+                # -shm is SQLite's index of the log, mapped by readers too, who make both where the last one
+                # out has taken them away; a socket has no content.
+                empty = name.endswith("-wal") and os.path.isfile(path) and not os.path.getsize(path)
+                if os.path.isfile(path) and not name.endswith("-shm") and not empty:
                     with open(path, "rb") as file:
                         found[f"{top}/{name}"] = hashlib.sha256(file.read()).hexdigest()
     return found
@@ -319,20 +322,57 @@ def test_a_dry_run_is_refused_as_the_run_itself(host: Host) -> None:
         assert dry.stderr.replace("# weft:", "weft:") == done.stderr
 
 
+def visible(said: list[str]) -> dict[str, list[str]]:
+    """The mounts that no other covers, of lines of mountinfo that begin with "mount"; each without numbers,
+    and with its type for a source when it names none."""
+    rows = [line.split()[1:] for line in said if line.startswith("mount ")]
+    found = {}
+    for row in rows:
+        if not any(other[1] == row[0] and other[4] == row[4] for other in rows):
+            root, at, options, *tags, kind, source, inside = [*row[3:6], *row[6:]]
+            found[at] = [root, options, *tags, kind, kind if source == "none" else source, inside]
+    return found
+
+
+def nosuid(mounts: dict[str, list[str]]) -> dict[str, list[str]]:
+    """With the option that takes a system call which no command makes; of what masks a file or directory,
+    which has no room, only the mount's own options are told."""
+    for row in mounts.values():
+        row[1] = ",".join(sorted({*row[1].split(","), "nosuid"}))
+        if ",size=0k" in row[-1]:
+            row[-1] = "masked"
+    return mounts
+
+
 def test_a_detached_command(twins: Twins) -> None:
-    """The printed line gives the command the same surroundings: mounts, names, environment, arguments."""
+    """The printed line gives the command the same surroundings: mounts, names, environment, arguments. But
+    for what it says in comments: weft's init, the system call filter, and that all mounts become nosuid."""
     hostile = ("--env", "A=b c'$(id)\"", "--env", "-x=1", "--hostname", "hh", "--dns", "8.8.8.8")
-    run: Command = ("run", "-d", "--name", "w", "--network", "blue", *hostile)
+    run: Command = ("run", "-d", "--init=false", "--name", "w", "--network", "blue", *hostile)
     argv = ("sh", "-c", LOOK, "sh", "two words", "it's", '"$HOME"', "", "-n", "a=b")
     both(twins, BLUE)
-    both(twins, (*run, "--workdir", "/usr", "--", *argv))
+    by_default = twins.weft.weft("--dry-run", "run", "-d", *run[3:], "--workdir", "/usr", "--", *argv).stdout
+    script = both(twins, (*run, "--workdir", "/usr", "--", *argv))
+    more = [line for line in by_default.splitlines() if line not in script.splitlines()]
+    assert more == ["# pid 1 is an init of its own: it reaps, passes signals on, ends with the command"]
+    assert "# every mount becomes nosuid" in script and "# seccomp filter: default" in script
     logs = []
-    for machine in twins:
-        log = machine.path("/var/lib/weft/logs/w.log")
-        assert settle(machine, lambda log=log: log.exists() and "looked\n" in log.read_text())  # type: ignore[misc]
-        logs.append(log.read_text())
-    assert "8.8.8.8" in logs[0] and '<two words><it\'s><"$HOME"><><-n><a=b>' in logs[0]
-    assert logs[0].splitlines() == logs[1].splitlines()
+    # The monitor's log has a time before each line.
+    for machine, show in zip(twins, (f"{REPO}/weft logs w", "cat /var/lib/weft/logs/w.log"), strict=True):
+        lines: list[str] = []
+
+        def looked(machine: Host = machine, show: str = show, lines: list[str] = lines) -> bool:
+            lines[:] = machine.run(["sh", "-c", show], check=False).stdout.splitlines()
+            return "looked" in lines
+
+        assert settle(machine, looked)
+        logs.append(lines)
+    assert "nameserver 8.8.8.8" in logs[0] and '<two words><it\'s><"$HOME"><><-n><a=b>' in logs[0]
+    said = [[line for line in log if not line.startswith("mount ")] for log in logs]
+    assert said[0] == said[1]
+    mounts = [visible(log) for log in logs]
+    assert all("nosuid" in row[1].split(",") for row in mounts[0].values())
+    assert nosuid(mounts[0]) == nosuid(mounts[1])
     both(twins, words("rm -f w"))
     both(twins, words("net rm blue"))
 

@@ -11,6 +11,7 @@ from harness import Host, Process, differences, settle, snapshot
 from scenarios.life import (
     IDLE,
     WEFT,
+    command_of,
     commands,
     heard,
     inspect,
@@ -132,7 +133,8 @@ def test_what_a_command_leaves_behind_ends_with_it(one: Host, flags: tuple[str, 
 
 
 def test_a_stranger_inside_ends_with_it_too(one: Host) -> None:
-    """A process that `weft exec` or `ip netns exec` put there would keep the namespace."""
+    """A process that `weft exec` or `ip netns exec` put there would keep the namespace. The one is a child of
+    weft's, the other is in none of its namespaces but the network's."""
     run(one, "-d", "--", "sleep", "1000")
     guests = [
         one.popen([*words, "sleep", "4711"])
@@ -140,7 +142,7 @@ def test_a_stranger_inside_ends_with_it_too(one: Host) -> None:
     ]
     assert settle(one, lambda: len(running(one, "sleep 4711")) == 2)
     one.sh(f"kill {inspect(one)['pid']}")
-    assert [guest.wait() for guest in guests] == [-9, -9]
+    assert [guest.wait() for guest in guests] == [137, -9]
     assert settle(one, lambda: state(one) == ("exited", 143))
 
 
@@ -164,7 +166,7 @@ def test_detached_prints_its_id_and_returns_at_once(one: Host) -> None:
     assert made.stdout == f"{found['id']}\n"
     assert "published on loopback only: 127.0.0.1:8080 -> 80/tcp" in made.stderr
     assert (found["state"], found["command"], found["exit_code"]) == ("running", ["sleep", "1000"], None)
-    assert found["pids"] == [found["pid"]]
+    assert found["pids"] == [found["pid"], command_of(one)]
     assert run(one, "-dq", "--", "sleep", "1000", name="other").stdout == "other\n"
 
 

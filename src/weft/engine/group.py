@@ -21,8 +21,13 @@ def wants(work: Work, sandbox: Sandbox, spec: Spec | None) -> tuple[Op, ...]:
     return group_wants(work.machine.cgroups(), sandbox.cgroup, wanted)
 
 
+def runs(work: Work, sandbox: Sandbox) -> bool:
+    """Whether it has a process on record: a database made anew knows of no command."""
+    return work.store.container(sandbox.name)[1].pid is not None
+
+
 def goes(work: Work, found: Iterable[Sandbox]) -> list[Op]:
     """What removes those of containers."""
-    paths = [s.cgroup for s in found if s.command]
+    paths = [s.cgroup for s in found if s.command or runs(work, s)]
     cgroups = work.machine.cgroups() if paths else None
     return [op for path in paths if cgroups is not None for op in group_goes(cgroups, path)]

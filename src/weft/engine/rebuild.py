@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 UNTRACED = (
     "labels, address ranges and reserved addresses of networks",
     "commands, --rm, gateway priorities, sysctls and routes of containers",
-    "processes of containers that use another's network",
+    "processes of containers that use another's network, where there are no cgroups",
     "containers that had exited, and those on the host's network",
     "names given with `weft ns`: `weft ns adopt` gives them again",
 )
@@ -196,17 +196,25 @@ def _extra_hosts(path: str, seen: Inventory) -> tuple[tuple[str, str], ...]:
 
 
 def _state(work: Work, sandbox: Sandbox) -> State:
-    """Running, and by which process: the one that is first in its pid namespace, or else the oldest."""
+    """Running, and by which process: the one that is first in its pid namespace, or else the oldest.
+
+    Its cgroup tells which are its own; where there are no cgroups, its network namespace does, unless others
+    share that.
+    """
     inode = 0 if sandbox.target else work.machine.netns_inode(sandbox.name)
-    if not inode or sandbox.mode.startswith("container:"):
+    if not inode:
         return State("running")
-    inside = work.machine.processes([inode]).get(inode, [])
+    inside = work.machine.group_pids(sandbox.cgroup)
+    if not inside and not sandbox.mode.startswith("container:"):
+        inside = work.machine.processes([inode]).get(inode, [])
     firsts = [pid for pid in inside if work.machine.nspid(pid)[-1:] == [1]]
     pids = [(work.machine.started(pid), pid) for pid in firsts or inside]
     if not pids:
         return State("running")
     started, pid = min(pids)
-    return State("running", pid, started)
+    watcher = work.machine.monitor(pid, sandbox.name)
+    since = None if watcher is None else work.machine.started(watcher)
+    return State("running", pid, started, watcher=watcher, watcher_started=since)
 
 
 def _proxy_port(seen: Inventory) -> int:

@@ -37,7 +37,7 @@ def sample(work: Work, names: Sequence[str] = ()) -> dict[str, Sample]:
 def _sample(work: Work, sandbox: Sandbox, state: State) -> Sample:
     if state.word not in ("running", "paused"):
         return Sample(work.machine.monotonic_ns(), state.word)
-    usage = work.machine.group_usage(sandbox.cgroup) if sandbox.command else None
+    usage = work.machine.group_usage(sandbox.cgroup) if state.pid is not None else None
     # The host's interfaces are not its own; in another container's they are not its alone, and are shown.
     traffic = None if sandbox.mode == "host" else work.machine.traffic(sandbox.name)
     return Sample(work.machine.monotonic_ns(), state.word, usage, traffic)
@@ -98,7 +98,7 @@ def limits(work: Work, sandbox: Sandbox, state: State, used: bool) -> dict[str, 
 
 
 def _used(work: Work, sandbox: Sandbox, state: State) -> dict[str, Any] | None:
-    running = sandbox.command and state.word in ("running", "paused")
+    running = state.pid is not None and state.word in ("running", "paused")
     usage = work.machine.group_usage(sandbox.cgroup) if running else None
     if usage is None:
         return None

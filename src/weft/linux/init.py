@@ -38,14 +38,16 @@ def hold_signals() -> set[int]:
 
 
 def rename() -> None:
-    """Takes weft's command line, which everybody in the container could read, off this process."""
+    """Takes weft's command line and environment, which a container could read, off this process."""
     libc.prctl(libc.PR_SET_NAME, _NAME + b"\0")
     try:
         with open("/proc/self/stat", "rb") as file:
-            start, end = file.read().rpartition(b")")[2].split()[45:47]  # arg_start, arg_end
+            # arg_start, arg_end, env_start, env_end of proc_pid_stat(5)
+            arguments, end, environment, last = map(int, file.read().rpartition(b")")[2].split()[45:49])
         memory = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.pwrite(memory, _NAME.ljust(int(end) - int(start), b"\0")[: int(end) - int(start)], int(start))
+            os.pwrite(memory, _NAME.ljust(end - arguments, b"\0")[: end - arguments], arguments)
+            os.pwrite(memory, bytes(last - environment), environment)
         finally:
             os.close(memory)
     except (OSError, ValueError):

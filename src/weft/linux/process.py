@@ -392,6 +392,17 @@ def nspid(pid: int) -> list[int]:
     return [int(word) for word in words] or [pid]
 
 
+def monitor(pid: int, name: str) -> int | None:
+    """The parent of a process, where that is the monitor of the container of this name."""
+    fields = _stat(pid)
+    try:
+        with open(f"/proc/{int(fields[1])}/cmdline", "rb") as file:
+            ours = f"\0monitor\0name={name}\0".encode() in file.read()
+    except (OSError, IndexError):
+        return None
+    return int(fields[1]) if ours else None
+
+
 def end(victims: Iterable[int]) -> None:
     """SIGKILLs processes and waits until each has ended, so that their namespaces can."""
     from select import POLLIN, poll

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import errno
 import os
-from select import POLLIN, POLLPRI, poll
 from _struct import unpack_from
+from select import POLLIN, POLLPRI, poll
 
 from weft.core.model.errors import KernelError, WireError
 from weft.core.model.names import mac_text

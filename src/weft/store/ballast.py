@@ -10,7 +10,8 @@ import posix
 
 from weft.core.model.errors import StoreError
 
-#: Bytes. A removal of some dozen containers writes half as much.
+#: Bytes. A removal writes a third as much to the log, which is folded into the database before each when
+#: room is short: that takes half, and once.
 SIZE = 256 * 1024
 
 
@@ -32,15 +33,17 @@ class Ballast:
         except OSError:
             return False
 
-    def settle(self) -> None:
-        """Before a transaction: it goes where room is short, and comes back where there is enough."""
+    def settle(self) -> bool:
+        """Before a transaction: it goes where room is short, and comes back where there is enough. Whether
+        room is short."""
         if not self._path:
-            return
+            return False
         self._short = self._room() < SIZE
         if self._short:
             self.give_up()
         elif not self.there:
             self._make()
+        return self._short
 
     def check(self) -> None:
         """StoreError when room is short: what is left is for removals."""

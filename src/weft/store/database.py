@@ -60,8 +60,10 @@ class _Transaction:
         self._ballast = ballast
 
     def __enter__(self) -> None:
-        self._ballast.settle()
+        short = self._ballast.settle()
         try:
+            if short:
+                self._fold()
             self._db.execute("BEGIN IMMEDIATE")
         except _ERRORS as error:
             raise unusable(error) from None
@@ -80,6 +82,15 @@ class _Transaction:
                 self._db.execute("ROLLBACK")
         if isinstance(error, _ERRORS):
             raise self._refused(error) from None
+
+    def _fold(self) -> None:
+        """Folds the log into the database, so that it is written again from its start and does not grow.
+        Nobody is waited for."""
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except _ERRORS as error:
+            if not _is_full(error):
+                raise
 
     def _refused(self, error: Exception) -> StoreError:
         """A disk that is full for this user only (a quota) shows here first."""
