@@ -20,7 +20,7 @@ from weft.core.model.state import State
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel
 from weft.core.ops.shard import JointAdd
-from weft.engine import container, enter, network, removal, run
+from weft.engine import container, enter, network, reaping, removal, run
 from weft.engine.network import NetworkRequest
 from weft.engine.request import Join, RunRequest, check
 
@@ -438,7 +438,7 @@ def test_who_lost_process_and_monitor_is_reaped(blue: Bench) -> None:
 
 def reap(bench: Bench) -> None:
     with bench.machine.lock():
-        removal.reap(bench.work)
+        reaping.reap(bench.work)
 
 
 def test_entering(blue: Bench) -> None:

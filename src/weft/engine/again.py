@@ -10,7 +10,7 @@ from weft.core.plan.plan import Plan
 from weft.engine import container, events, group, lease, ports
 from weft.engine.container import Attached
 from weft.engine.lease import Claims
-from weft.engine.removal import reap
+from weft.engine.reaping import reap
 from weft.engine.request import Join, RunRequest
 from weft.engine.run import Start, bring_up
 from weft.engine.spec import complete, resolve_locked

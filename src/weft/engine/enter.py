@@ -7,7 +7,7 @@ from weft.core.model.errors import Conflict
 from weft.core.model.launch import Launch
 from weft.core.model.oci import Spec, User
 from weft.core.record import Record
-from weft.engine.removal import reap
+from weft.engine.reaping import reap
 from weft.engine.spec import asked, complete
 
 TYPE_CHECKING = False

@@ -11,7 +11,8 @@ from weft.core.plan.plan import Plan
 from weft.core.record import Record
 from weft.engine import again, events
 from weft.engine.pause import let_go
-from weft.engine.removal import lost, reap
+from weft.engine.reaping import reap
+from weft.engine.removal import lost
 from weft.engine.work import RENAME
 
 TYPE_CHECKING = False

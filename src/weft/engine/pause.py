@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.core.drivers.cgroup import freeze, thaw
 from weft.core.model.errors import Conflict, Unsupported
 from weft.core.plan.plan import Plan
-from weft.engine.removal import reap
+from weft.engine.reaping import reap
 from weft.engine.work import PAUSE, UNPAUSE
 
 TYPE_CHECKING = False

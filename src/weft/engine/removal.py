@@ -274,14 +274,11 @@ def lost(work: Work, sandbox: Sandbox, code: int = LOST) -> None:
     _finish(work, sandbox, code)
 
 
-def reap(work: Work) -> None:
-    """Ends what processes left that died together with their monitor. The lock is held."""
-    for sandbox, state in work.store.supervised():
-        watched = work.machine.alive(state.watcher, state.watcher_started)
-        if not watched and not work.machine.alive(state.pid, state.started):
-            if state.word == "restarting":
-                work.say(f"the monitor of container {sandbox.name} was killed: it is not started again")
-                _finish(work, sandbox, LOST if state.exit_code is None else state.exit_code)
-            else:
-                work.say(f"container {sandbox.name} and its monitor were killed: cleaning up")
-                _finish(work, sandbox, LOST)
+def bury(work: Work, sandbox: Sandbox, state: State) -> None:
+    """Ends what a process left that died together with its monitor. The lock is held."""
+    if state.word == "restarting":
+        work.say(f"the monitor of container {sandbox.name} was killed: it is not started again")
+        _finish(work, sandbox, LOST if state.exit_code is None else state.exit_code)
+    else:
+        work.say(f"container {sandbox.name} and its monitor were killed: cleaning up")
+        _finish(work, sandbox, LOST)

@@ -14,6 +14,7 @@ from weft.core.plan.diff import Seen
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
 from weft.engine import rebuild, removal, target
+from weft.engine.reaping import reap
 from weft.engine.work import REPAIR
 
 TYPE_CHECKING = False
@@ -51,7 +52,7 @@ def repair(work: Work) -> Report:
     with work.machine.lock():
         work.recover()
         mended = _settle_boot(work)
-        removal.reap(work)
+        reap(work)
         networks, everyone = _wanted(work)
         inventory = work.machine.inventory(sysctls_of(networks.values()))
         found = rebuild.remember(work, inventory, networks.values(), everyone.values())

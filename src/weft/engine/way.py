@@ -5,6 +5,7 @@ from __future__ import annotations
 from weft.core.model.enter import Way
 from weft.core.model.errors import BadInput, Conflict, NotFound
 from weft.core.model.namespace import TYPES
+from weft.engine.reaping import reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ def way_in(work: Work, target: Target, types: tuple[str, ...] = ()) -> Way:
 
 
 def _into_container(work: Work, target: Target, types: tuple[str, ...]) -> Way:
-    from weft.engine.removal import reap  # much to import, and only containers need it
-
     reap(work)
     sandbox, state = work.store.container(target.value)
     if state.word == "exited":

@@ -1,4 +1,4 @@
-"""``weft run`` and ``weft exec``."""
+"""``weft run``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from weft.core.model.publish import parse_publish
 from weft.engine import container
 from weft.engine.request import Join, RunRequest, check
 from weft.frontends.cli import isolation, life
+from weft.frontends.cli.command import environment
 from weft.frontends.cli.main import out, show, work_for
 
 TYPE_CHECKING = False
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from weft.frontends.cli.args import Args
 
 _KEYS = ("ip", "mac", "alias", "ifname", "gw-priority", "sysctl", "route")
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def _options(text: str) -> tuple[str, dict[str, list[str]]]:
@@ -126,41 +126,6 @@ def request(args: Args) -> RunRequest:
     )
 
 
-def environment(args: Args) -> tuple[tuple[str, str], ...]:
-    """PATH, HOME and TERM of the caller, and what -e gives; ``-e NAME`` passes the caller's on."""
-    import os
-
-    env = {"PATH": os.environ.get("PATH", _PATH), "HOME": os.environ.get("HOME", "/root")}
-    if "TERM" in os.environ:
-        env["TERM"] = os.environ["TERM"]
-    env.update(added(args))
-    return tuple(env.items())
-
-
-def added(args: Args) -> tuple[tuple[str, str], ...]:
-    """What -e gives."""
-    import os
-
-    found = {}
-    for pair in args.many("env"):
-        key, equals, value = pair.partition("=")
-        if not key or "\0" in pair:
-            raise BadInput(f"--env {pair!a} is not KEY=VALUE")
-        if equals or key in os.environ:
-            found[key] = value if equals else os.environ[key]
-    return tuple(found.items())
-
-
-def here() -> str:
-    """The caller's directory; BadInput when it is not there any more."""
-    import os
-
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        raise BadInput("the current directory does not exist any more", "give one with --workdir") from None
-
-
 def run(args: Args) -> int:
     """``weft run``: the command's status; 0 with -d or without CMD."""
     wish = request(args)
@@ -207,28 +172,3 @@ def _foreground(work: Work, name: str, pid: int) -> int:
     code = work.machine.wait(pid)
     finish(work, name, pid, code)
     return code
-
-
-def execute(args: Args) -> int:
-    """``weft exec``: joins the container's namespaces and becomes the command, or waits for it where that is
-    in another pid namespace; its status."""
-    if not args.tail:
-        raise BadInput("`weft exec` needs a command", "usage: weft exec C [--] CMD...")
-    from weft.engine.enter import Further, enter
-
-    given = args.one("workdir")
-    more = Further(
-        tuple(args.tail),
-        env=environment(args),
-        added=added(args),
-        cwd=given,
-        here=given or here(),
-        user=args.one("user"),
-        privileged=args.on("privileged"),
-    )
-    work = work_for(args)
-    place = enter(work, args.words[0], more)
-    show(work, place.shell)
-    if work.dry:
-        return 0
-    return work.machine.become(place.launch, place.pid, place.started)

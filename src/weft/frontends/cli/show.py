@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.core.model.errors import BadInput
 from weft.engine import inspect as engine
-from weft.engine.removal import reap
+from weft.engine.reaping import reap
 from weft.frontends.cli.main import out, safe, work_for
 
 TYPE_CHECKING = False

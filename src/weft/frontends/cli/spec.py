@@ -229,7 +229,7 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     "exec": (
         "C [--] CMD...",
         _EXEC,
-        "run:execute",
+        "command:execute",
         "run a command inside a container",
         "weft exec web -- ip addr",
     ),
