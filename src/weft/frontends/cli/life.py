@@ -25,6 +25,8 @@ _LATE = b"\xff"
 
 def policy(args: Args) -> Policy:
     """What the flags of ``run`` say of how a container lives."""
+    if args.one("detach-keys"):
+        parse_detach_keys(args.one("detach-keys"))
     health = parse_health(
         args.one("health-cmd"),
         args.one("health-interval"),
