@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fakes.machine import ROOT, Bench
+from fakes.bench import Bench
+from fakes.machine import ROOT
 from weft.core.model.errors import (
     BadInput,
     CommandNotFound,

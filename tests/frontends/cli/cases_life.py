@@ -1,4 +1,4 @@
-"""More of what weft refuses: commands of containers' lives, and what a container is asked to be. See cases.py."""
+"""More of what weft refuses (cases.py): commands of containers' lives, and what a container may be."""
 
 from __future__ import annotations
 
