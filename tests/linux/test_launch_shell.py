@@ -19,7 +19,8 @@ PROBE = (
     "ls -l /dev/null /dev/ptmx /dev/fd /dev/full 2>&1 | cut -c1-20; cat /proc/sys/kernel/msgmax; "
     "cat /proc/keys | wc -c; ls -A /sys/firmware; "
     # Of mounts on top of each other only the last is seen.
-    'awk \'{ n = 7; while ($n != "-") n++; top[$5] = $6 " " $(n + 1) } END { for (p in top) print p, top[p] }\' '
+    'awk \'{ n = 7; while ($n != "-") n++; top[$5] = $6 " " $(n + 1) } '
+    "END { for (p in top) print p, top[p] }' "
     "/proc/self/mountinfo | sort"
 )
 
