@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fakes.machine import Bench
+from fakes.bench import Bench
 
 
 @pytest.fixture

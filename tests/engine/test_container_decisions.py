@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fakes.machine import ROOT, Bench
+from fakes.bench import Bench
+from fakes.machine import ROOT
 from weft.core.model.errors import (
     BadInput,
     CommandNotFound,
@@ -375,7 +376,12 @@ def test_a_command_runs_once_its_container_stands(blue: Bench) -> None:
     assert child is not None
     assert blue.machine.said == ["start httpd -f", "announce 192.168.10.2", "go httpd", "settled"]
     assert launch.log == "/var/lib/weft/logs/web.log"
-    assert (launch.netns, launch.spec.mounts[0].source) == ("web", "/run/weft/hosts/blue")
+    assert launch.netns == "web"
+    files = {m.destination: m.source for m in launch.spec.mounts if m.type == "bind"}
+    assert files == {
+        "/etc/hosts": "/run/weft/hosts/blue",
+        "/etc/resolv.conf": "/etc/netns/web/resolv.conf",
+    }
     assert blue.store.container("web")[1] == State("running", 100, 1000, None, 200, 2000)
     assert found.endpoint == blue.store.endpoint("web")
 

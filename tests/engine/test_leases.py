@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from fakes.machine import Bench
+from fakes.bench import Bench
 from weft.core.model.errors import Conflict, KernelError, NotFound
 from weft.core.model.publish import parse_publish
 from weft.engine import container, network, removal

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fakes.machine import Bench, FakeMachine
+from fakes.bench import Bench
+from fakes.machine import FakeMachine
 from weft.core.model.errors import BadInput, Conflict, KernelError, NotFound, WeftError
 from weft.core.ops.netns import NetnsAdd, NetnsAttach
 from weft.core.plan.plan import Plan

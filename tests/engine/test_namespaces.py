@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fakes.machine import Bench
+from fakes.bench import Bench
 from weft.core.model.errors import BadInput, NotFound
 from weft.core.model.namespace import TYPES, EngineName, Holder, NsFact
 from weft.engine import container, namespace, namespaces, network

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fakes.machine import ROOT, Bench
+from fakes.bench import Bench
+from fakes.machine import ROOT
 from weft.core.model.address import parse_address
 from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotFound, NotOurs
 from weft.core.model.names import mark, object_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fakes.machine import Bench
+from fakes.bench import Bench
 from weft.core.model.address import parse_address
 from weft.core.model.errors import Conflict, NotFound
 from weft.core.model.publish import parse_publish

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from fakes.machine import ROOT, Bench
+from fakes.bench import Bench
+from fakes.machine import ROOT
 from weft.core.model.errors import BadInput, Conflict, KernelError, NotFound, NotOurs
 from weft.core.model.link import Space, mark_of, owner_of, plug_alias, switch_alias, wire_alias
 from weft.core.model.names import mark, object_id

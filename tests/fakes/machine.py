@@ -9,23 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
-from fakes.parts import FakeLock, FakeProcess
-from weft.core.boundary import Heard, Watch
+from fakes.counters import Counters as Counted
+from fakes.parts import Apart, FakeLock, FakeProcess
+from weft.core.boundary import Watch
 from weft.core.ipam.pool import DEFAULT_POOLS, AutoPool
 from weft.core.model.address import Address, parse_subnet
-from weft.core.model.enter import Command, Way
 from weft.core.model.errors import Conflict, KernelError, NotFound
 from weft.core.model.facts import BridgeFact, HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
 from weft.core.model.foreign import ForeignFacts
-from weft.core.model.hierarchy import Cgroups, Usage
-from weft.core.model.inventory import Inventory
 from weft.core.model.launch import Launch
 from weft.core.model.link import Space
 from weft.core.model.namespace import Holder, NsFact
 from weft.core.model.network import Endpoint
 from weft.core.model.publish import Publish
-from weft.core.model.task import Task
-from weft.core.model.unshare import Fresh
 from weft.core.ops.base import Op
 from weft.core.ops.cgroup import CgroupAdd, CgroupDel, CgroupFreeze, CgroupThaw
 from weft.core.ops.file import HostsAdd, HostsDel
@@ -37,8 +33,6 @@ from weft.core.ops.wire import LinkMark, LinkMaster, LinkRemove, LinksDel, VethP
 from weft.core.plan.plan import Plan
 from weft.core.wire.neighbour import Neighbour
 from weft.core.wire.rtnetlink import Bridge, Counters, Link
-from weft.engine.work import Work
-from weft.store.sqlite import SqliteStore
 
 ROOT = "0123abcd"
 T = TypeVar("T")
@@ -60,13 +54,14 @@ class FakeSurvey:
         return [(link, []) for link in self.machine.links_of(where)]
 
 
-class FakeMachine:
+class FakeMachine(Counted, Apart):
     """core/boundary.Machine. ``done`` are the operations that took effect, undone ones included."""
 
     run_dir = "/run/weft"
     state_dir = "/var/lib/weft"
 
     def __init__(self) -> None:
+        super().__init__()
         self.links: dict[str, LinkFact] = {"lo": LinkFact("lo", "", ())}
         #: What wires and switches are made of, by namespace and name.
         self.devices: dict[str, dict[str, Link]] = {}
@@ -93,14 +88,6 @@ class FakeMachine:
         self.paths: dict[str, tuple[str, int]] = {}
         self.inodes: dict[int | None, dict[str, int]] = {}
         self.locked_entries: set[int] = set()
-        #: What cgroups there are, the groups made, those that are frozen, what some use.
-        self.cgroup_facts = Cgroups()
-        self.groups: set[str] = set()
-        self.frozen: set[str] = set()
-        self.usage: dict[str, Usage] = {}
-        self.carried: dict[str, tuple[int, int]] = {}
-        self.processes_seen: dict[int, Task] = {}
-        self.group_members: dict[str, list[int]] = {}
         self.done: list[Op] = []
         self.said: list[str] = []
         self.removed: list[str] = []
@@ -108,7 +95,6 @@ class FakeMachine:
         #: Who the engine itself is, and the signals that end a process.
         self.me = (200, 2000)
         self.deadly = {9, 15}
-        self.clock = 1_700_000_000
         #: Fails at the operation whose description begins so.
         self.fail_at = ""
         self.fail_with: BaseException = KernelError("refused on purpose", 22)
@@ -331,18 +317,6 @@ class FakeMachine:
     def now(self) -> int:
         return self.clock
 
-    def inventory(self, sysctls: Iterable[str]) -> Inventory:
-        raise NotImplementedError("repair is tried on real machines")
-
-    def prepare(self, plan: Plan) -> None:
-        raise NotImplementedError("watching is tried on real machines")
-
-    def apply_prepared(self, plan: Plan) -> None:
-        raise NotImplementedError("watching is tried on real machines")
-
-    def heard(self) -> AbstractContextManager[Heard]:
-        raise NotImplementedError("watching is tried on real machines")
-
     def boot_id(self) -> str:
         return "boot"
 
@@ -450,34 +424,6 @@ class FakeMachine:
     def alive(self, pid: int | None, started: int | None) -> bool:
         return (pid, started) in self.living
 
-    def cgroups(self) -> Cgroups:
-        return self.cgroup_facts
-
-    def group_pids(self, path: str) -> list[int]:
-        return self.group_members.get(path, [])
-
-    def group_names(self, top: str) -> list[str]:
-        return sorted(path.partition("/")[2] for path in self.groups if path.startswith(f"{top}/"))
-
-    def group_usage(self, path: str) -> Usage | None:
-        return self.usage.get(path)
-
-    def end_group(self, path: str) -> None:
-        self.frozen.discard(path)
-
-    def traffic(self, netns: str) -> tuple[int, int] | None:
-        return self.carried.get(netns)
-
-    def memory_total(self) -> int:
-        return 1 << 34
-
-    def monotonic_ns(self) -> int:
-        self.clock += 1
-        return self.clock * 1_000_000_000
-
-    def tasks(self, pids: Iterable[int]) -> list[Task]:
-        return [self.processes_seen[pid] for pid in pids if pid in self.processes_seen]
-
     def find_command(self, launch: Launch) -> None:
         if self.find_error is not None:
             raise self.find_error
@@ -501,30 +447,6 @@ class FakeMachine:
 
     def started(self, pid: int) -> int:
         return 1000
-
-    def enter(self, way: Way, command: Command, say: Callable[[str], None]) -> int:
-        raise NotImplementedError
-
-    def enter_all(self, ways: Sequence[Way], command: Command, say: Callable[[str], None]) -> int:
-        raise NotImplementedError
-
-    def entered(self, way: Way) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
-    def beside(self, way: Way, action: Callable[[], T]) -> T:
-        raise NotImplementedError
-
-    def apart(self, way: Way, action: Callable[[], T]) -> T:
-        raise NotImplementedError
-
-    def unshare(self, fresh: Fresh, command: Command, say: Callable[[str], None]) -> int:
-        raise NotImplementedError
-
-    def start_unshared(self, fresh: Fresh, command: Command, say: Callable[[str], None]) -> FakeProcess:
-        raise NotImplementedError
-
-    def attend(self, child: object, fresh: Fresh, name: str) -> int:
-        raise NotImplementedError
 
     def remove_logs(self, path: str) -> None:
         self.removed.append(path)
@@ -568,38 +490,3 @@ class FakeMachine:
 
     def remove_file(self, path: str) -> None:
         self.removed.append(path)
-
-
-class Bench:
-    """A machine, a store in memory, and the engine over both; ``remarks`` is what a user would read."""
-
-    def __init__(self) -> None:
-        self.machine = FakeMachine()
-        self.store = SqliteStore(":memory:", ROOT)
-        self.remarks: list[str] = []
-        self.shown: list[Op] = []
-        self.work = Work(self.store, self.machine, self.remarks.append)
-
-    def dry(self) -> Work:
-        return Work(self.store, self.machine, self.remarks.append, self.shown.append, dry=True)
-
-    def plan(self, action: Callable[[], object]) -> list[Op]:
-        """The operations that ``action`` had done."""
-        before = len(self.machine.done)
-        action()
-        return self.machine.done[before:]
-
-    def kernel(self) -> tuple[object, ...]:
-        """The whole picture as a value: two that are equal are the same machine."""
-        m = self.machine
-        links = frozenset(m.links.values())
-        sets = (frozenset(m.netns), frozenset(m.elements), frozenset(m.held))
-        groups = (frozenset(m.groups), frozenset(m.frozen))
-        return (links, frozenset(m.tables.items()), *sets, *groups, frozenset(m.hosts.items()), m.proxy_runs)
-
-    def wishes(self) -> tuple[object, ...]:
-        endpoints = tuple(e for n in self.store.networks() for e in self.store.endpoints(n.name))
-        return self.store.networks(), tuple(self.store.containers()), endpoints, tuple(self.store.journal())
-
-    def clean(self) -> bool:
-        return not self.store.journal() and not self.machine.change_lock.held

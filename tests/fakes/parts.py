@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
 
+from weft.core.boundary import Heard
+from weft.core.model.enter import Command, Way
+from weft.core.model.inventory import Inventory
 from weft.core.model.launch import Launch
+from weft.core.model.unshare import Fresh
+from weft.core.plan.plan import Plan
+
+T = TypeVar("T")
 
 
 class Teller(Protocol):
@@ -46,3 +55,43 @@ class FakeLock:
 
     def __exit__(self, *_: object) -> None:
         self.held = False
+
+
+class Apart:
+    """core/boundary.Machine, as far as it is tried on real machines only."""
+
+    def enter(self, way: Way, command: Command, say: Callable[[str], None]) -> int:
+        raise NotImplementedError
+
+    def enter_all(self, ways: Sequence[Way], command: Command, say: Callable[[str], None]) -> int:
+        raise NotImplementedError
+
+    def entered(self, way: Way) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def beside(self, way: Way, action: Callable[[], T]) -> T:
+        raise NotImplementedError
+
+    def apart(self, way: Way, action: Callable[[], T]) -> T:
+        raise NotImplementedError
+
+    def unshare(self, fresh: Fresh, command: Command, say: Callable[[str], None]) -> int:
+        raise NotImplementedError
+
+    def start_unshared(self, fresh: Fresh, command: Command, say: Callable[[str], None]) -> FakeProcess:
+        raise NotImplementedError
+
+    def attend(self, child: object, fresh: Fresh, name: str) -> int:
+        raise NotImplementedError
+
+    def inventory(self, sysctls: Iterable[str]) -> Inventory:
+        raise NotImplementedError("repair is tried on real machines")
+
+    def prepare(self, plan: Plan) -> None:
+        raise NotImplementedError("watching is tried on real machines")
+
+    def apply_prepared(self, plan: Plan) -> None:
+        raise NotImplementedError("watching is tried on real machines")
+
+    def heard(self) -> AbstractContextManager[Heard]:
+        raise NotImplementedError("watching is tried on real machines")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ def _enter(host: Host) -> None:
     child = os.fork()
     if child:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0)
+    sandbox.checked(sandbox.libc.prctl(sandbox.PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
 
 
 def call(host: Host, function: Callable[[], Any]) -> Any:

@@ -80,6 +80,7 @@ def test_what_needs_rights_is_told_so() -> None:
     assert (Refusal(0, errno.ENODEV, "").status, Refusal(0, errno.ENODEV, "").hint) == (1, "")
 
 
+@sandboxed
 def test_a_batch_reports_all_that_was_refused() -> None:
     """Of 300 messages, which is more than one send takes: the first, the last, and those at the seams."""
     wrong = (0, 1, 127, 128, 200, 255, 256, 299)

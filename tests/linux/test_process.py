@@ -23,6 +23,7 @@ from weft.core.model.errors import (
     KernelError,
     NotFound,
 )
+from weft.core.model.isolation import capabilities
 from weft.core.model.launch import Launch
 from weft.core.model.network import Sandbox
 from weft.engine.spec import asked, complete
@@ -41,14 +42,30 @@ def prepared() -> None:
     command("ip", "netns", "add", "web")
 
 
-def launch(*argv: str, log: str = "", cwd: str = "/", name: str = "web", hosts: str = HOSTS) -> Launch:
+def launch(*argv: str, cwd: str = "/", name: str = "web", hosts: str = HOSTS) -> Launch:
     found = complete(asked(argv, ENV, cwd), Sandbox("", name, "its-name"), hosts)
     names = [m._replace(source=RESOLV) if "resolv" in m.destination else m for m in found.mounts]
-    return Launch(found._replace(mounts=tuple(names)), name, log)
+    return Launch(found._replace(mounts=tuple(names)), name)
 
 
-def shell(script: str, log: str = "") -> Launch:
-    return launch("sh", "-c", script, log=log)
+def shell(script: str) -> Launch:
+    return launch("sh", "-c", script)
+
+
+def watched(wanted: Launch) -> Launch:
+    """With --pid host and --init=false: it sees who watches it, and is that one's child."""
+    kept = tuple([n for n in wanted.spec.namespaces if n.type != "pid"])
+    return wanted._replace(spec=wanted.spec._replace(namespaces=kept, init=False))
+
+
+def logged(wanted: Launch, handle: type[process.Child] = process.Child) -> process.Child:
+    """Started, and all that it says in /run/log."""
+    null, log = os.open("/dev/null", os.O_RDONLY), os.open("/run/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        return starter.start(wanted, handle, (null, log, log))
+    finally:
+        os.close(null)
+        os.close(log)
 
 
 def ended(pid: int, within: float = 10) -> bool:
@@ -187,7 +204,7 @@ def test_what_it_sees(host: Host) -> None:
         "hostname; pwd; cat /etc/hosts /etc/resolv.conf; ls /sys/class/net; env; ls /proc/self/fd;"
         "umask; echo $0 $1"
     )
-    child = starter.start(launch("sh", "-c", script, "one", "two words", cwd="/run/work", log="/run/log"))
+    child = logged(launch("sh", "-c", script, "one", "two words", cwd="/run/work"))
     inherited = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(inherited, True)
     child.go("sh")
@@ -205,15 +222,15 @@ def test_what_it_sees(host: Host) -> None:
 def test_it_lives_in_namespaces_of_its_own(host: Host) -> None:
     prepared()
     mounts, ours = Path("/proc/self/mountinfo").read_text(), process.namespaces(os.getpid())
-    child = starter.start(
-        shell("mount -t tmpfs mine /mnt; hostname changed; echo ready; sleep 1000", "/run/log")
-    )
+    wanted = shell("mount -t tmpfs mine /mnt; hostname changed; echo ready; sleep 1000").spec
+    capable = wanted._replace(process=wanted.process._replace(capabilities=capabilities(("ALL",), ())))
+    child = logged(Launch(capable, "web"))
     child.go("sh")
     while Path("/run/log").read_text() != "ready\n":
         assert not ended(child.pid, 0.01)
     theirs = process.namespaces(child.pid)
     assert theirs["net"] == netns.inode("web")
-    assert {kind for kind in ours if ours[kind] != theirs[kind]} == {"net", "mnt", "uts", "ipc"}
+    assert {kind for kind in ours if ours[kind] != theirs[kind]} == {"net", "mnt", "uts", "ipc", "pid"}
     assert Path("/proc/self/mountinfo").read_text() == mounts
     assert os.uname().nodename == "machine"
     assert child.pid in process.in_namespaces([theirs["net"]])[theirs["net"]]
@@ -241,7 +258,6 @@ def test_why_it_could_not_start(host: Host) -> None:
         (launch("true", cwd="/nowhere"), BadInput, "/nowhere"),
         (launch("true", name="gone"), NotFound, "no network namespace gone"),
         (launch("true", hosts="/nowhere"), BadInput, "mount '/etc/hosts': source '/nowhere'"),
-        (launch("true", log="/nowhere/log"), KernelError, "/nowhere/log"),
     )
     for wanted, kind, words in cases:
         with pytest.raises(kind, match=words):
@@ -280,7 +296,7 @@ def test_what_it_leaves_behind_is_ended(host: Host) -> None:
     script = (
         "trap '' TERM HUP; setsid sh -c 'sleep 1000 & sleep 1001 & echo $$ >&2; exec sleep 1002' & read x"
     )
-    child = starter.start(shell(script, "/run/log"), process.Foreground)
+    child = logged(watched(shell(script)), process.Foreground)
     child.go("sh")
     assert process.wait(child.pid) == 1
     while "sleep 1002" not in command("ps", "-eo", "args"):
@@ -290,12 +306,35 @@ def test_what_it_leaves_behind_is_ended(host: Host) -> None:
 
 
 @inside
+def test_what_it_leaves_behind_ends_with_its_init(host: Host) -> None:
+    """In a pid namespace of its own nobody needs to look for them."""
+    prepared()
+    apart = "setsid sh -c 'sleep 1000 & sleep 1001 & exec sleep 1002'"
+    script = f"trap '' TERM HUP; {apart} & sleep 1003; exit $?"
+    child = logged(shell(script))
+    child.go("sh")
+    while not {"sleep 1000", "sleep 1001", "sleep 1002", "sleep 1003"} <= set(running()):
+        assert not ended(child.pid, 0.01)
+    os.kill(int(pid_of("sleep 1003")), signal.SIGKILL)
+    assert process.wait(child.pid) == 137
+    assert not [line for line in running() if line.startswith("sleep")]
+
+
+def running() -> list[str]:
+    return command("ps", "-eo", "args").splitlines()
+
+
+def pid_of(args: str) -> str:
+    lines = [line.split(maxsplit=1) for line in command("ps", "-eo", "pid,args").splitlines()]
+    return next(pid for pid, found in lines if found == args)
+
+
+@inside
 def test_signals_reach_it_from_the_moment_it_may_run(host: Host) -> None:
     """And no stranger who gets its number when it has been waited for."""
     prepared()
-    child = starter.start(
-        shell("trap 'echo got; exit 3' TERM; kill -TERM $PPID; while :; do :; done"), process.Foreground
-    )
+    script = "trap 'echo got; exit 3' TERM; kill -TERM $PPID; while :; do :; done"
+    child = starter.start(watched(shell(script)), process.Foreground)
     child.go("sh")
     assert process.wait(child.pid) == 3
     stranger = recycled(child.pid)
@@ -310,9 +349,11 @@ def test_what_its_caller_ignores_it_ignores(host: Host) -> None:
     """nohup; and what only Python ignores has its default action."""
     prepared()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    child = starter.start(shell("kill -HUP $$; kill -HUP $PPID; exit 4"), process.Foreground)
-    child.go("sh")
-    assert process.wait(child.pid) == 4
+    wanted = shell("kill -HUP $$; kill -HUP $PPID; exit 4")
+    for one in (wanted, watched(wanted)):
+        child = starter.start(one, process.Foreground)
+        child.go("sh")
+        assert process.wait(child.pid) == 4
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     for name in ("PIPE", "XFSZ", "INT"):
         child = starter.start(shell(f"kill -{name} $$; exit 4"))
@@ -418,8 +459,11 @@ def test_becoming_a_command_in_a_container(host: Host) -> None:
     child = starter.start(launch("sleep", "1000"))
     child.go("sleep")
     same = f"test $(readlink /proc/self/ns/net) = 'net:[{netns.inode('web')}]' && test $(hostname) = its-name"
-    beside = f"{same} && test $(readlink /proc/self/ns/mnt) = $(readlink /proc/{child.pid}/ns/mnt)"
-    assert by_fork(lambda: starter.execute(shell(f"{beside} && exit 7"), child.pid, child.started)) == 7
+    theirs = process.namespaces(child.pid)
+    tests = [f"test $(readlink /proc/self/ns/{t}) = '{t}:[{theirs[t]}]'" for t in ("mnt", "pid", "ipc")]
+    beside = " && ".join([same, *tests])
+    into = shell(f"{beside} && exit 7")
+    assert by_fork(lambda: os._exit(starter.execute(into, child.pid, child.started))) == 7
     alone = shell(f"{same} && ! ( {beside} ) && exit 7")
     assert by_fork(lambda: os._exit(starter.execute(alone, None, None))) == 7
     for wanted in (launch("nobody"), launch("true", cwd="/nowhere"), launch("true", name="gone")):

@@ -42,7 +42,7 @@ from _socket import SocketType as Socket
 from _struct import unpack
 from select import EPOLLIN
 
-from weft.services.loopback_loop import Clock, Loop
+from weft.services.loopback_loop import Clock, Loop, raise_fd_limit
 from weft.services.loopback_tcp import Acceptor, Opened
 from weft.services.loopback_udp import Flows, Served
 
@@ -115,7 +115,7 @@ class Proxy:
         self.inode = _inode(self.path)
         self.listener = listener
         self.port = int(listener.getsockname()[1])
-        fds = _raise_fd_limit()
+        fds = raise_fd_limit()
         self.flows = Flows(self.loop, min(_MAX_FLOWS, max(1, fds // 8)))
         self.fds = fds - self.flows.limit - _OWN_FDS
         self.acceptor = Acceptor(self.loop, listener, self.find, self.fds)
@@ -457,18 +457,6 @@ def _try_unlink(path: str) -> None:
         posix.unlink(path)
     except OSError:
         pass  # the next starter replaces it
-
-
-def _raise_fd_limit() -> int:
-    """Use every descriptor the administrator allows (getrlimit(2)); returns how many that is."""
-    import resource  # needed once
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):  # above fs.nr_open, which was lowered since
-        return soft
-    return hard
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -157,3 +157,15 @@ def _guarded(call: object) -> bool:
     except Exception:
         return False
     return True
+
+
+def raise_fd_limit() -> int:
+    """Use every descriptor the administrator allows (getrlimit(2)); returns how many that is."""
+    import resource  # needed once
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # above fs.nr_open, which was lowered since
+        return soft
+    return hard

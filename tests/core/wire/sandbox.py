@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import traceback
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 from weft.core.wire import buffer as wire
 from weft.core.wire import nfnetlink as nf
 
+PR_SET_PDEATHSIG = 1
 CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
@@ -68,8 +70,13 @@ def run(function: Callable[[], Any], enter: Callable[[], None] = _own_network) -
         os.close(read)
         _child(function, write, enter)
     os.close(write)
-    with os.fdopen(read, "rb") as file:
-        data = file.read()
+    try:
+        with os.fdopen(read, "rb") as file:
+            data = file.read()
+    except BaseException:  # it takes too long: it must not outlive its test
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     _, status = os.waitpid(pid, 0)
     assert data, f"the sandbox died with status {status}"
     fine, result = pickle.loads(data)

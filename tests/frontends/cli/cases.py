@@ -47,12 +47,13 @@ class Case(NamedTuple):
     says: str
 
 
-def _all(status: int, says: str, *commands: str) -> tuple[Case, ...]:
+def all_of(status: int, says: str, *commands: str) -> tuple[Case, ...]:
+    """Commands that are refused alike."""
     return tuple(Case(command, status, says) for command in commands)
 
 
 NAMES = (
-    *_all(
+    *all_of(
         2,
         "network name",
         "net create ''",
@@ -69,7 +70,7 @@ NAMES = (
         "net create all",
         "net create default",
     ),
-    *_all(
+    *all_of(
         2,
         "container name",
         "run --name a/b",
@@ -80,7 +81,7 @@ NAMES = (
         "run --name all",
         "run --name a: -- true",
     ),
-    *_all(
+    *all_of(
         2,
         "host name",
         "run --hostname=-a",
@@ -88,7 +89,7 @@ NAMES = (
         "run --hostname 'a b'",
         f"run --hostname {'h' * 64}",
     ),
-    *_all(
+    *all_of(
         2,
         "alias",
         "run --network-alias 'a b'",
@@ -96,7 +97,7 @@ NAMES = (
         "run --network blue:alias=a/b",
         "run --network-alias db --network blue:alias=\u0434\u0431",
     ),
-    *_all(
+    *all_of(
         2,
         "interface name",
         "run --network blue:ifname=0123456789abcdef",
@@ -122,7 +123,7 @@ NAMES = (
     Case("net create x --mtu 67", 2, "is not between 68 and 65535"),
     Case("net create x --mtu 65536", 2, "is not between 68 and 65535"),
     Case("net create x --driver token-ring", 2, "no driver 'token-ring'"),
-    *_all(
+    *all_of(
         2,
         "is not an IP address",
         "net create x --subnet 192.168.20/24",
@@ -136,7 +137,7 @@ NAMES = (
         "run --ip 192.168.10.11/24",
         "run -p 300.0.0.1:80:80",
     ),
-    *_all(
+    *all_of(
         2,
         "has no valid prefix length",
         "net create x --subnet 192.168.20.0",
@@ -147,13 +148,13 @@ NAMES = (
         "net create x --subnet 192.168.20.0/255.255.255.0",
     ),
     Case("net create x --subnet 192.168.20.5/24", 2, "has host bits set"),
-    *_all(
+    *all_of(
         2,
         "is not between /8 and /31",
         "net create x --subnet 192.168.20.1/32",
         "net create x --subnet 10.0.0.0/7",
     ),
-    *_all(
+    *all_of(
         2,
         "overlaps",
         "net create x --subnet 127.1.0.0/16",
@@ -169,13 +170,13 @@ NAMES = (
     Case("net create x --subnet fd00::/128", 2, "is not between /16 and /127"),
     Case("net create x --subnet fd00::1/64", 2, "has host bits set"),
     Case("net create x --subnet fd00::/64 --gateway fd00::", 2, "routers' anycast address"),
-    *_all(
+    *all_of(
         2,
         "overlaps fe80::/10: link-local",
         "net create x --subnet fe80::/64",
         "net create x --subnet fe80:1::/32",
     ),
-    *_all(
+    *all_of(
         2,
         "overlap",
         "net create x --subnet 192.168.20.0/24 --subnet 192.168.20.128/25",
@@ -214,7 +215,7 @@ NAMES = (
     Case("run --network blue --network blue", 2, "network blue is given twice"),
     Case("run --network none --network blue", 2, "cannot be combined"),
     Case("run --network host", 2, "needs a command"),
-    *_all(
+    *all_of(
         2,
         "conflicts with --network",
         "run --network host -p 8080:80 -- true",
@@ -225,7 +226,7 @@ NAMES = (
         "run --network none --ip 10.0.0.1",
     ),
     Case("run --name a --network container:a", 2, "cannot share its own"),
-    *_all(
+    *all_of(
         2,
         "is not a port",
         "run -p 0:80",
@@ -242,7 +243,7 @@ NAMES = (
     ),
     Case("run -p 8090-8089:80-81", 2, "runs backwards"),
     Case("run -p 8081-8083:80-81", 2, "differ in length"),
-    *_all(2, "malformed", "run -p 1:2:3:4", "run -p ::1:8081:80", "run -p [::1]8081:80", "run -p [::1"),
+    *all_of(2, "malformed", "run -p 1:2:3:4", "run -p ::1:8081:80", "run -p [::1]8081:80", "run -p [::1"),
     Case("run -p [127.0.0.1]:8081:80", 2, "brackets are for IPv6"),
     Case("run -p 8081:80/sctp", 2, "SCTP is not served"),
     Case("run -p 8081:80/", 2, "is not tcp or udp"),
@@ -251,14 +252,14 @@ NAMES = (
 )
 
 SUBNETS = (
-    *_all(
+    *all_of(
         4,
         "overlaps 192.168.10.0/24 of network blue",
         "net create x --subnet 192.168.10.0/24",
         "net create x --subnet 192.168.0.0/16",
         "net create x --subnet 192.168.10.128/25",
     ),
-    *_all(
+    *all_of(
         4,
         "overlaps the host's route to 10.99.0.0/24 by br-theirs",
         "net create x --subnet 10.99.0.0/24",
@@ -275,7 +276,7 @@ SUBNETS = (
 )
 
 PORTS = (
-    *_all(
+    *all_of(
         4,
         "is published by container web",
         "run --network red -p 8080:80",
@@ -286,7 +287,7 @@ PORTS = (
         "run --network red -p 0.0.0.0:9000:1",
         "run -p 8080:80",  # by the default network, which goes again
     ),
-    *_all(
+    *all_of(
         4,
         "is taken by another program",
         "run --network red -p 7000:80",
@@ -331,7 +332,7 @@ OBJECTS = (
     Case("--root /etc/passwd ps", 1, "cannot make /etc/passwd/state"),
     Case("--root /var/lib/elsewhere net create x", 4, "is not this root's"),
     Case("--root /var/lib/elsewhere net rm blue", 3, "no network 'blue'"),
-    *_all(
+    *all_of(
         3,
         "no network 'nope'",
         "net rm nope",
@@ -344,7 +345,7 @@ OBJECTS = (
     ),
     Case("net rm ''", 3, "no network ''"),
     Case("run --network ''", 3, "no network ''"),
-    *_all(
+    *all_of(
         3,
         "no container 'nope'",
         "rm nope",
@@ -359,7 +360,7 @@ OBJECTS = (
 )
 
 COMMANDS = (
-    *_all(
+    *all_of(
         127,
         "is not found",
         "run --network blue -- nonexistent",
@@ -375,7 +376,7 @@ COMMANDS = (
         "exec web nonexistent",
         "exec job /run/orphan",
     ),
-    *_all(
+    *all_of(
         126,
         "execut",
         "run --network blue -- /run/plain",
@@ -398,7 +399,7 @@ COMMANDS = (
 )
 
 FLAGS = (
-    *_all(
+    *all_of(
         2,
         "unknown flag",
         "--nope ps",
@@ -409,15 +410,15 @@ FLAGS = (
         "rm -x web",
         "exec --rm web true",
     ),
-    *_all(2, "needs a value", "run --name", "net create x --subnet", "ps --filter", "run -p", "--root"),
-    *_all(
+    *all_of(2, "needs a value", "run --name", "net create x --subnet", "ps --filter", "run -p", "--root"),
+    *all_of(
         2,
         "needs a value, not ''",
         "run --name ''",
         "run -w '' -- true",
         "net create x --bridge ''",
     ),
-    *_all(
+    *all_of(
         2,
         "is given twice",
         "net create x --mtu 1400 --mtu 1400",
@@ -431,21 +432,18 @@ FLAGS = (
     Case("--root= ps", 2, "--root needs a value, not ''"),
     Case("rm --filter name=web web", 2, "`weft rm` has no --filter"),
     Case("completion tcsh", 2, "no completion for 'tcsh'"),
-    *_all(2, "needs NAME", "net create", "net rm", "net inspect"),
-    *_all(2, "needs C", "rm", "inspect", "logs", "port", "exec"),
-    *_all(2, "does not take 'extra'", "net create x extra", "net ls extra", "ps extra", "logs web extra"),
+    *all_of(2, "needs NAME", "net create", "net rm", "net inspect"),
+    *all_of(2, "needs C", "rm", "inspect", "logs", "port", "exec"),
+    *all_of(2, "does not take 'extra'", "net create x extra", "net ls extra", "ps extra", "logs web extra"),
     Case("net", 2, "`weft net` needs a command"),
     Case("--quiet", 2, "no command is given"),
-    *_all(2, "no command", "frobnicate", "net frobnicate", "nets ls", "''", "-- ps"),
-    *_all(
+    *all_of(2, "no command", "frobnicate", "net frobnicate", "nets ls", "''", "-- ps"),
+    *all_of(
         5,
         "is not built yet",
         "why a b",
-        "stop web",
-        "run --memory 1g -- true",
-        "run -v /a:/b -- true",
         "exec -it web sh",
-        "logs -f web",
+        "exec -d web true",
         "net create x -d macvlan",
     ),
 )

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from frontends.cli.cases import FLAGS, FOREIGN, GROUPS, LISTENERS, NAMES, SCENE, Case
+from frontends.cli.cases_life import LIVES, OPTIONS
 from harness import REPO, Host, differences, settle, snapshot
 from harness.host import PYTHON
 from weft.frontends.cli import spec
@@ -102,10 +103,13 @@ def check_all(host: Host, cases: Sequence[Case]) -> None:
             check_text(host.weft(*words, check=False), case.status, case.says)
 
 
-@pytest.mark.parametrize("group", GROUPS)
+ALL = GROUPS | {"lives": LIVES}
+
+
+@pytest.mark.parametrize("group", ALL)
 def test_refused_and_nothing_left(scene: Host, group: str) -> None:
     before, known = snapshot(scene, wait=False), records(scene)
-    check_all(scene, GROUPS[group])
+    check_all(scene, ALL[group])
     assert differences(scene, before, wait=False) == []
     assert records(scene) == known
 
@@ -122,14 +126,14 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("untouched")
 def test_refused_before_anything_is_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
-    for case in (*NAMES, *FLAGS):
+    for case in (*NAMES, *FLAGS, *OPTIONS):
         quietly_refused(capsys, shlex.split(case.command), case.status, case.says)
 
 
 def test_refused_before_anything_is_touched(host: Host) -> None:
     """A part of the same, by the program itself: not even weft's own directories are made."""
     before = snapshot(host, wait=False)
-    check_all(host, (*NAMES, *FLAGS)[::7])
+    check_all(host, (*NAMES, *FLAGS, *OPTIONS)[::7])
     assert differences(host, before, wait=False) == []
     assert list(host.path("/var/lib/weft").iterdir()) == []
     assert not host.path("/run/weft").exists()

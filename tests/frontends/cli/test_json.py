@@ -97,7 +97,12 @@ def test_an_endpoint_is_what_the_kernel_shows(machine: Host) -> None:
 
 def test_containers(machine: Host) -> None:
     every = machine.weft_json("ps", "-a")
-    assert every == machine.weft_json("inspect", "done", "job", "web")
+    inspected = machine.weft_json("inspect", "done", "job", "web")
+    usage = [row["limits"].pop("usage") for row in inspected]
+    assert [row["limits"].pop("usage") for row in every] == [None, None, None], "a list reads no counters"
+    assert every == inspected
+    assert usage[1]["pids"] == 2 and usage[1]["memory"] > 0 and usage[1]["cpu_ns"] > 0
+    every = machine.weft_json("ps", "-a")
     assert machine.weft_json("ps") == [row for row in every if row["name"] != "done"]
     assert json.loads(machine.weft("inspect", "web").stdout) == [every[2]]
     for container in every:
@@ -111,7 +116,10 @@ def test_a_container_with_a_command(machine: Host) -> None:
     (job,) = machine.weft_json("inspect", "job")
     assert (job["state"], job["exit_code"], job["command"]) == ("running", None, ["sleep", "1000"])
     assert job["pid"] in job["pids"]
-    assert machine.read(f"/proc/{job['pid']}/comm") == "sleep\n"
+    assert machine.read(f"/proc/{job['pid']}/comm") == "weft-init\n"
+    (command,) = [pid for pid in job["pids"] if pid != job["pid"]]
+    assert machine.read(f"/proc/{command}/comm") == "sleep\n"
+    assert machine.read(f"/proc/{command}/status").count(f"\nPPid:\t{job['pid']}\n") == 1
     assert set(job["namespaces"]) == SPACES
     for kind, inode in job["namespaces"].items():
         assert machine.run(["readlink", f"/proc/{job['pid']}/ns/{kind}"]).stdout == f"{kind}:[{inode}]\n"

@@ -279,7 +279,10 @@ def _rlimit(text: str) -> Rlimit:
             numbers.append(int(value))
     if not equals or len(numbers) < 2 or not name.isalpha():
         raise BadInput(f"--ulimit {text!a} is not NAME=SOFT[:HARD]", "write it as nofile=1024:2048")
-    return Rlimit(f"RLIMIT_{name.upper()}", numbers[0], numbers[1])
+    soft_limit, hard_limit = numbers
+    if hard_limit != -1 and not 0 <= soft_limit <= hard_limit:
+        raise BadInput(f"--ulimit {text!a}: the soft limit is above the hard one")
+    return Rlimit(f"RLIMIT_{name.upper()}", soft_limit, hard_limit)
 
 
 def subordinate() -> tuple[tuple[IDMapping, ...], tuple[IDMapping, ...]]:

@@ -25,6 +25,8 @@ _LATE = b"\xff"
 
 def policy(args: Args) -> Policy:
     """What the flags of ``run`` say of how a container lives."""
+    if args.one("detach-keys"):
+        parse_detach_keys(args.one("detach-keys"))
     health = parse_health(
         args.one("health-cmd"),
         args.one("health-interval"),
@@ -92,6 +94,8 @@ def attach(args: Args) -> int:
     from weft.engine.lifecycle import living
 
     parse_detach_keys(args.one("detach-keys"))
+    if args.one("sig-proxy", "true") not in ("true", "false"):
+        raise BadInput(f"--sig-proxy {args.one('sig-proxy')!a} is not true or false")
     work = work_for(args)
     one = living(work, args.words[0])
     name = one.sandbox.name
@@ -207,6 +211,7 @@ def start(args: Args) -> int:
     """``weft start``; with -a its status."""
     from weft.engine import again
 
+    parse_detach_keys(args.one("detach-keys"))
     work = work_for(args)
     if not args.on("attach"):
         return _done(work, again.start_all(work, args.words))
