@@ -24,6 +24,7 @@ from weft.core.record import Record
 from weft.engine import events, group, lease, ports
 from weft.engine.lease import Chosen, Claims
 from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
+from weft.engine.spec import opened
 from weft.engine.work import CONTAINER
 
 TYPE_CHECKING = False
@@ -453,6 +454,8 @@ def removed(found: Attached) -> Conflict:
 
 def create(work: Work, request: RunRequest) -> Attached:
     """A network-only container: no process, held by its mount; its state is running."""
+    if not request.mode:
+        request = request._replace(sysctls=opened(request.sysctls))
     found = attach(work, request)
     if not work.dry:
         settle(work, found, State("running"), request)

@@ -8,7 +8,7 @@ from weft.core.model.state import State
 from weft.core.record import Record
 from weft.engine import container
 from weft.engine.network import drop_default
-from weft.engine.spec import OPEN, asked, complete, resolve
+from weft.engine.spec import asked, complete, opened, resolve
 from weft.engine.work import CONTAINER
 
 TYPE_CHECKING = False
@@ -43,7 +43,7 @@ def run(
     resolved = resolve(work, spec)
     request = request._replace(spec=spec)
     if "user" in spec.fresh() and not request.mode:
-        request = request._replace(sysctls=_opened(request.sysctls))
+        request = request._replace(sysctls=opened(request.sysctls))
     work.machine.find_command(Launch(resolved, request.name))
     found = container.attach(work, request)
     log = work.log_file(request.name) if monitored(request, detach) else ""
@@ -56,11 +56,6 @@ def run(
 
     start = Start(found, launch, CONTAINER, work.machine.start, settle, ready)
     return found, launch, bring_up(work, start)
-
-
-def _opened(given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    known = dict(given)
-    return (*[(key, value) for key, value in OPEN if key not in known], *given)
 
 
 class Start(Record):

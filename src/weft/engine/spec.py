@@ -24,6 +24,12 @@ OPEN = (
 )
 
 
+def opened(given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """What was asked of a network's sysctls, and OPEN where nothing else was."""
+    known = {key.replace("/", ".") for key, _ in given}
+    return (*[(key, value) for key, value in OPEN if key not in known], *given)
+
+
 def asked(command: tuple[str, ...], env: tuple[tuple[str, str], ...] = (), cwd: str = "/") -> Spec:
     """What a container is when only a command is asked of it: Docker's defaults, on the host's files."""
     kinds = ("net", "mnt", "pid", "ipc", "uts") if command else ("net", "mnt", "ipc", "uts")
