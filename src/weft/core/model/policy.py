@@ -101,7 +101,8 @@ def parse_restart(text: str) -> tuple[str, int]:
     word, colon, most = text.partition(":")
     if word not in RESTARTS:
         raise BadInput(
-            f"--restart {text!a} is not one of {', '.join(RESTARTS)}", "on-failure:5 tries five times"
+            f"--restart {text!a} is not one of {', '.join(RESTARTS)}",
+            "on-failure:5 starts it again five times at most",
         )
     if not colon:
         return word, 0
