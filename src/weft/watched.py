@@ -28,6 +28,15 @@ def launcher() -> str:
     return beside if is_file(beside) else package.rsplit("/", 4)[0] + "/bin/weft"
 
 
+def _begin(log: str) -> None:
+    """A command that says nothing has a log, too. Where there is no room, its monitor tells of that."""
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    try:
+        posix.close(posix.open(log, flags, 0o600))
+    except OSError:
+        pass
+
+
 class Watched:
     """The part of LinuxMachine (core/boundary.Machine) that knows monitors, logs and terminals."""
 
@@ -43,6 +52,7 @@ class Watched:
             make_directories(launch.log.rpartition("/")[0], 0o700)
             if fresh:
                 self.remove_logs(launch.log)  # of an earlier container of that name, if a crash left them
+            _begin(launch.log)
             return Monitored(launch, (launcher(), self._root), self.run_dir)
         from weft.linux import launch as starter
         from weft.linux import process

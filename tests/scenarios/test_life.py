@@ -42,6 +42,17 @@ def test_both_streams_and_times(one: Host) -> None:
         assert exits(one, "logs", flag, "c") == 2
 
 
+def test_nothing_was_said(one: Host) -> None:
+    shell(one, "sleep 1000", "-d")
+    assert one.weft("logs", "c").stdout == ""
+    follower = one.popen([WEFT, "logs", "-f", "c"])
+    one.weft("kill", "c")
+    assert (follower.communicate()[0], follower.returncode) == ("", 0)
+    assert one.weft("logs", "c").stdout == ""
+    assert exits(one, "run", "-d", "--name", "no", "--network", "none", "--", "/etc/passwd") == 126
+    assert "no.log" not in one.sh("ls /var/lib/weft/logs")
+
+
 def test_rotated_and_followed(one: Host) -> None:
     """Not a line is missed, not one told twice, and what was rotated away is gone."""
     limits = ("--log-opt", "max-size=8k", "--log-opt", "max-file=4")
