@@ -69,7 +69,7 @@ def enter(work: Work, name: str, more: Further) -> Entrance:
         hosts = work.hosts_of(sandbox.name)
         spec = work.store.spec(sandbox.name) or asked(())
     if state.word == "exited":
-        raise Conflict(f"container {sandbox.name} has exited", "start another with `weft run`")
+        raise Conflict(f"container {sandbox.name} has exited", f"`weft start {sandbox.name}` starts it again")
     if state.word == "paused":
         raise Conflict(f"container {sandbox.name} is paused", f"`weft unpause {sandbox.name}` lets it go on")
     inside = complete(more.within(spec), sandbox, hosts)

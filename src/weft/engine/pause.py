@@ -74,7 +74,9 @@ def _running(work: Work, names: Sequence[str]) -> list[Found]:
     found = {s.name: (s, state) for s, state in [work.store.container(name) for name in names]}
     for sandbox, state in found.values():
         if state.word in ("created", "exited"):
-            raise Conflict(f"container {sandbox.name} is not running", "start another with `weft run`")
+            raise Conflict(
+                f"container {sandbox.name} is not running", f"`weft start {sandbox.name}` starts it again"
+            )
         if state.pid is None:
             raise Conflict(
                 f"container {sandbox.name} has no process of its own", "there is nothing of it to pause"

@@ -41,7 +41,7 @@ def _into_container(work: Work, target: Target, types: tuple[str, ...]) -> Way:
     reap(work)
     sandbox, state = work.store.container(target.value)
     if state.word == "exited":
-        raise Conflict(f"container {sandbox.name} has exited", "start another with `weft run`")
+        raise Conflict(f"container {sandbox.name} has exited", f"`weft start {sandbox.name}` starts it again")
     if state.pid is None:
         return named(work, sandbox.name, types)
     return Way(str(target), pid=state.pid, started=state.started or 0, types=types)

@@ -344,7 +344,7 @@ def _joiner(join: Callable[[], None], flags: int, tell: int) -> int:
 
 
 def _exited(launch: Launch) -> Conflict:
-    return Conflict(f"container {launch.name} has exited", "start another with `weft run`")
+    return Conflict(f"container {launch.name} has exited", f"`weft start {launch.name}` starts it again")
 
 
 def _refusal(error: OSError, types: tuple[str, ...]) -> WeftError:

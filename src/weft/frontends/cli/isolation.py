@@ -302,5 +302,6 @@ def _range(path: str) -> tuple[IDMapping, ...]:
         if first.isdigit() and count.isdigit() and int(first) > 0 and int(count) > 0:
             return (IDMapping(0, int(first), min(int(count), 1 << 30)),)
     raise BadInput(
-        f"{path} gives user weft no ids", f"add the line weft:100000:65536 to {path} for --userns private"
+        f"{path} gives user weft no ids",
+        f"add a line like weft:1000000:65536 to {path}, of ids that are nobody else's",
     )
