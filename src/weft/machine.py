@@ -183,17 +183,16 @@ class LinuxMachine(Watched):
     def announce(self, endpoint: Endpoint, where: str = "") -> None:
         from weft.linux.arp import announce
 
-        def say() -> None:
-            for cidr in endpoint.addresses:
-                announce(endpoint.ifname, mac_bytes(endpoint.hardware), cidr.address.packed)
-
-        self._hands.within(where or endpoint.container, say)
+        mac, addresses = mac_bytes(endpoint.hardware), [cidr.address.packed for cidr in endpoint.addresses]
+        self._hands.within(where or endpoint.container, lambda: announce(endpoint.ifname, mac, addresses))
 
     def free_proxy_port(self, preferred: int) -> int:
         return self._hands.proxy.free_port(preferred)
 
     def proxy_alive(self) -> bool:
-        return self._hands.proxy.alive()
+        from weft.linux.loopback import LoopbackClient  # without the hands: every command asks
+
+        return LoopbackClient(self.run_dir, launcher()).alive()
 
     def free_port(
         self, proto: str, address: str, low: int, high: int, start: int, is_taken: Callable[[int], bool]

@@ -31,6 +31,8 @@ class FakeProcess:
         self.pid, self.started, self.watcher, self.watcher_started = 100, 1000, 200, 2000
         self.error: Exception | None = machine.go_error
 
+    def prepared(self, command: str) -> None: ...
+
     def go(self, command: str) -> None:
         self.machine.said.append(f"go {command}")
         if self.error is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from textwrap import wrap
 
 HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
@@ -72,7 +73,10 @@ def text(found: dict[str, tuple[str, ...]]) -> str:
     """The source of hot.py."""
     parts = [_HEAD]
     for command, names in found.items():
-        parts += [f'    "{command}": (\n', *[f'        "{name}",\n' for name in names], "    ),\n"]
+        lines = wrap(" ".join(names), 94)
+        parts += [f'    "{command}": tuple(\n', "        (\n"]
+        parts += [f'            "{line} "\n' for line in lines[:-1]]
+        parts += [f'            "{lines[-1]}"\n', "        ).split()\n", "    ),\n"]
     return "".join([*parts, "}\n"])
 
 

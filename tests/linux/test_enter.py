@@ -347,7 +347,7 @@ def test_control_c(host: Host, door: str) -> None:
         else [WEFT, "ns", "unshare", "--pid"]
     )
     terminal = Terminal(
-        host, [*argv, "--", "sh", "-c", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 9; done"]
+        host, [*argv, "--", "sh", "-c", "trap 'echo got; exit 5' INT; echo ready; while :; do sleep 1; done"]
     )
     terminal.wait_for("ready")
     terminal.type("\x03")

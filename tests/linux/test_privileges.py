@@ -10,6 +10,7 @@ import pytest
 from harness import Host
 from linux.boxes import CAPABILITIES, FRESH, ROOT, busybox, run, said, sh, spec, started
 from linux.inside import inside
+from weft.core.model import isolation
 from weft.core.model.errors import BadInput, CommandNotExecutable, WeftError
 from weft.core.model.oci import Capabilities, Rlimit, User
 from weft.linux import privileges
@@ -125,7 +126,7 @@ def test_capabilities_that_nobody_asked_to_change(host: Host) -> None:
     )
     assert held(None, no_new_privileges=False)["CapBnd:"] == mine["CapBnd:"]
     # More than there is to give is not given, and not asked for: runc does the same.
-    every = tuple([f"CAP_{name}" for name in privileges.NAMES])
+    every = tuple([f"CAP_{name}" for name in isolation.CAPABILITIES])
     assert held(Capabilities(every, every, every))["CapEff:"] == mine["CapBnd:"]
 
 
@@ -187,4 +188,4 @@ def test_every_capability_has_its_number() -> None:
     if not text.exists():
         pytest.skip("no kernel headers here to compare with")
     numbers = {n: int(v) for n, v in re.findall(r"#define CAP_(\w+)\s+(\d+)\n", text.read_text())}
-    assert numbers == {name: number for number, name in enumerate(privileges.NAMES)}
+    assert numbers == {name: number for number, name in enumerate(isolation.CAPABILITIES)}

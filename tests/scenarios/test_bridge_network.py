@@ -53,7 +53,7 @@ def test_names_of_another_network_are_unknown(ground: Ground) -> None:
 
 def test_a_newcomer_and_a_leaver_are_known_at_once(ground: Ground) -> None:
     ground.host.weft("run", "--name", "guest", "--network", "blue:ip=192.168.10.40,alias=visitor")
-    assert ground.inside("ns1", "getent", "hosts", "visitor").split()[0] == "192.168.10.40"
+    assert ground.inside("ns1", "getent", "ahostsv4", "visitor").split()[0] == "192.168.10.40"
     ground.host.weft("rm", "guest")
     assert ground.inside("ns1", "getent", "-s", "files", "hosts", "visitor", check=False) == ""
 

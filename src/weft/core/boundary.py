@@ -38,13 +38,16 @@ if TYPE_CHECKING:
 
 
 class Process(Protocol):
-    """A started command that waits for ``go``."""
+    """A started command that waits for ``go``. ``pid`` and ``started`` are known once it is prepared."""
 
     pid: int
     started: int
 
     watcher: int
     watcher_started: int
+
+    def prepared(self, command: str) -> None:
+        """Waits until it has made itself ready; raises why it could not."""
 
     def go(self, command: str) -> None:
         """Lets it execute; raises when it cannot."""

@@ -187,7 +187,7 @@ def _member(
 
 def sysctls_of(networks: Iterable[Network]) -> tuple[str, ...]:
     """The host's sysctls that networks depend on."""
-    keys = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"]
+    keys = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", driver.ALL_SEND_REDIRECTS]
     for network in networks:
         six = f"net/ipv6/conf/{network.bridge}"
         keys += [f"{six}/disable_ipv6", f"{six}/accept_ra", f"{six}/accept_redirects"]

@@ -85,6 +85,7 @@ def bring_up(work: Work, start: Start) -> Process:
                 raise container.removed(found)
             for _, endpoint in found.members:
                 work.machine.announce(endpoint)
+        child.prepared(start.launch.argv[0])
         start.ready()
         child.go(start.launch.argv[0])
         start.settle(

@@ -7,7 +7,7 @@ what was being made, onwards for what was being removed.
 
 from __future__ import annotations
 
-from weft.core.model.errors import Damaged
+from weft.core.model.errors import Damaged, WeftError
 from weft.core.model.names import cgroup_top
 from weft.core.model.network import REST
 from weft.core.model.publish import parse_publish
@@ -276,11 +276,18 @@ class Work:
 
     def mend_proxy(self) -> None:
         """Brings the loopback proxy to where it should be. Without published ports on 127.x this is one
-        look into the database."""
-        if self.store.get("proxy_port"):
+        look into the database; with them, one into the database and one at its socket."""
+        if self.store.get("proxy_port") and not self._proxy_lives():
             from weft.engine import proxy
 
             proxy.mend(self)
+
+    def _proxy_lives(self) -> bool:
+        """Asked before anything is imported that could mend it."""
+        try:
+            return self.store.needs_proxy() and self.machine.proxy_alive()
+        except WeftError:
+            return False  # whoever mends it says what is wrong
 
 
 NETWORK = "network"

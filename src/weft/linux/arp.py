@@ -1,10 +1,13 @@
-"""Announcements by ARP (RFC 5227 section 3) and neighbour advertisement (RFC 4861 7.2.6): neighbours
-forget who had
-this address before."""
+"""Announcements by ARP (RFC 5227 section 3) and neighbour advertisement (RFC 4861 7.2.6): neighbours forget
+who had this address before."""
 
 from __future__ import annotations
 
 from _socket import AF_PACKET, SOCK_CLOEXEC, SOCK_RAW, socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _ETHERTYPE_ARP = b"\x08\x06"
 #: Ethernet, IPv4, their lengths, operation request
@@ -35,19 +38,23 @@ def _checksum(data: bytes) -> int:
     return ~(total + (total >> 16)) & 0xFFFF
 
 
-def announce(ifname: str, mac: bytes, address: bytes) -> None:
-    """Broadcasts, from an interface of the calling thread's namespace, that ``mac`` has ``address``.
+def _frame(mac: bytes, address: bytes) -> bytes:
+    if len(address) == 16:
+        return _ALL_NODES_MAC + mac + _ETHERTYPE_IPV6 + _advertisement(mac, address)
+    return b"\xff" * 6 + mac + _ETHERTYPE_ARP + _HEAD + mac + address + bytes(6) + address
+
+
+def announce(ifname: str, mac: bytes, addresses: Iterable[bytes]) -> None:
+    """Broadcasts, from an interface of the calling thread's namespace, that ``mac`` has these addresses.
 
     An address that was free a moment ago may still stand in the host's and the siblings' caches
-    under another MAC, and they would go on sending there for up to a minute.
+    under another MAC, and they would go on sending there for up to a minute. One socket for all: closing
+    it takes the kernel an RCU grace period.
     """
-    if len(address) == 16:
-        frame = _ALL_NODES_MAC + mac + _ETHERTYPE_IPV6 + _advertisement(mac, address)
-    else:
-        frame = b"\xff" * 6 + mac + _ETHERTYPE_ARP + _HEAD + mac + address + bytes(6) + address
     sock = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
     try:
         sock.bind((ifname, 0))
-        sock.send(frame)
+        for address in addresses:
+            sock.send(_frame(mac, address))
     finally:
         sock.close()

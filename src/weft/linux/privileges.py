@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 
 from weft.core.model.errors import BadInput, KernelError
+from weft.core.model.isolation import CAPABILITIES
 from weft.core.record import Record
 from weft.linux import libc
 
@@ -15,14 +16,6 @@ if TYPE_CHECKING:
 
     from weft.core.model.oci import Capabilities, Process, Rlimit
 
-#: capabilities(7), by number.
-NAMES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
-    "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT "
-    "SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE "
-    "AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ "
-    "PERFMON BPF CHECKPOINT_RESTORE"
-).split()
 _MAX_FILE = 1 << 20  # of /etc/passwd: a root from outside may hold anything
 
 
@@ -161,9 +154,9 @@ def mask(names: Iterable[str]) -> int:
     found = 0
     for name in names:
         plain = name.removeprefix("CAP_")
-        if plain not in NAMES:
+        if plain not in CAPABILITIES:
             raise BadInput(f"{name!a} is no capability", "capabilities(7) lists them")
-        found |= 1 << NAMES.index(plain)
+        found |= 1 << CAPABILITIES.index(plain)
     return found
 
 
@@ -259,4 +252,4 @@ def _wanted(path: str) -> str:
     low, high = (int.from_bytes(raw[at : at + 4], "little") for at in (4, 12))
     wanted = low | high << 32
     may = _bounding()
-    return ", ".join([f"CAP_{name}" for n, name in enumerate(NAMES) if wanted & ~may & 1 << n])
+    return ", ".join([f"CAP_{name}" for n, name in enumerate(CAPABILITIES) if wanted & ~may & 1 << n])

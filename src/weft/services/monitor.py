@@ -142,12 +142,6 @@ class Monitored:
         os.close(down_read)
         os.close(up_write)
         self.watcher_started = process.start_time(self.watcher)
-        try:
-            words = self._hear().split()
-        except BaseException:
-            self.cancel()
-            raise
-        self.pid, self.started = int(words[1]), int(words[2])
 
     def _hear(self) -> str:
         said = os.read(self._from, 65536).decode(errors="replace")
@@ -159,7 +153,9 @@ class Monitored:
         raise process.failure("", rest)
 
     def prepared(self, command: str) -> None:
-        """It is: this handle is made when it is."""
+        """Waits until the command is ready; from then on its pid is known. Raises why it is not."""
+        words = self._hear().split()
+        self.pid, self.started = int(words[1]), int(words[2])
 
     def go(self, command: str) -> None:
         """Lets the command run; CommandNotFound or CommandNotExecutable when it cannot."""

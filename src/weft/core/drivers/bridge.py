@@ -92,6 +92,10 @@ def shard_links(network: Network, shard: int) -> tuple[Op, ...]:
     )
 
 
+#: See ``no_redirects``.
+ALL_SEND_REDIRECTS = "net/ipv4/conf/all/send_redirects"
+
+
 def shard_wants(network: Network, shard: int) -> tuple[Op, ...]:
     """What another bridge adds to a network that stands."""
     return (*shard_elements(network, shard), *_apart(network, shard), *shard_links(network, shard))
@@ -121,6 +125,7 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
             *network_elements(network),
             *isolation(network),
             *_lent(network),
+            *no_redirects(network),
             LinkUp(bridge),
         )
     alias = f"weft root={network.root} network={network.name}"
@@ -134,12 +139,21 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
         *([AddrGenNone(bridge)] if network.ipv6 else []),
         *_shut(bridge, network.ipv6),
         Sysctl(f"net/ipv4/conf/{bridge}/send_redirects", "0"),
+        *no_redirects(network),
         *network_elements(network),
         *isolation(network),
         *gateways,
         LinkUp(bridge),
         *[op for shard in range(1, network.shards + 1) for op in shard_links(network, shard)],
     )
+
+
+def no_redirects(network: Network) -> tuple[Sysctl, ...]:
+    """What goes from one subnet of a network to another leaves by where it came in, and is no detour to
+    tell members of. An interface sends redirects where it or ``all`` says so (ip-sysctl, send_redirects)."""
+    if len([p for p in network.pools if p.gateway.version == 4]) < 2:
+        return ()
+    return (Sysctl(ALL_SEND_REDIRECTS, "0", stays="other interfaces send by their own value"),)
 
 
 def _lent(network: Network) -> Iterable[Op]:
