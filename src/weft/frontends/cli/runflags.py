@@ -26,7 +26,7 @@ RUN: tuple[Flag, ...] = (
     ("--dns", "IP...", "name server (default: the host's own upstreams)"),
     ("--dns-search", "D...", "search domain"),
     ("--env -e", "K=V...", "set an environment variable"),
-    ("--workdir -w", "DIR", "working directory (default: the caller's)"),
+    ("--workdir -w", "DIR", "working directory (default: the caller's; / with --rootfs)"),
     ("--domainname", "D", "NIS domain name"),
     ("--add-host", "H:IP...", "another line in /etc/hosts; IP may be host-gateway"),
     ("--sysctl", "K=V...", "set a sysctl of the network namespace (net.*)"),

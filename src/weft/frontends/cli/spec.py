@@ -56,7 +56,7 @@ _CONNECT: tuple[Flag, ...] = (
 
 _EXEC: tuple[Flag, ...] = (
     ("--env -e", "K=V...", "set an environment variable"),
-    ("--workdir -w", "DIR", "working directory (default: the caller's)"),
+    ("--workdir -w", "DIR", "working directory (default: the caller's; the container's with --rootfs)"),
     ("--detach -d", "!", "in the background"),
     ("--interactive -i", "!", "keep stdin open"),
     ("--tty -t", "!", "a terminal of its own"),
@@ -70,7 +70,7 @@ _NS = ("--ns", "TYPE,...", f"which namespaces: {_TYPES}, or all")
 _ENTER: tuple[Flag, ...] = (
     _NS,
     ("--env -e", "K=V...", "set an environment variable"),
-    ("--workdir -w", "DIR", "working directory (default: the caller's)"),
+    ("--workdir -w", "DIR", "working directory (default: the caller's; the container's with --rootfs)"),
 )
 _NEW = {
     "net": "; with --mnt also /sys is its own",
