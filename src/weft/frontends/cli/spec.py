@@ -70,7 +70,7 @@ _NS = ("--ns", "TYPE,...", f"which namespaces: {_TYPES}, or all")
 _ENTER: tuple[Flag, ...] = (
     _NS,
     ("--env -e", "K=V...", "set an environment variable"),
-    ("--workdir -w", "DIR", "working directory (default: the caller's; the container's with --rootfs)"),
+    ("--workdir -w", "DIR", "working directory (default: the caller's)"),
 )
 _NEW = {
     "net": "; with --mnt also /sys is its own",
