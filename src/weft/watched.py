@@ -131,6 +131,21 @@ class Watched:
 
         return terminals.look_on(door, terminals.Ends(terminal, stdin, keys))
 
+    def on_terminal(
+        self, launch: Launch, pid: int | None, started: int | None, stdin: bool, keys: bytes
+    ) -> int | None:
+        """Our streams become the terminal of a further command in a container; its status, None when the keys
+        were typed."""
+        from weft.linux import session, terminal
+
+        return session.on_terminal(launch, pid, started, terminal.Ends(True, stdin, keys))
+
+    def detached(self, launch: Launch, pid: int | None, started: int | None) -> None:
+        """Starts a further command in the background."""
+        from weft.linux import session
+
+        session.detached(launch, pid, started)
+
     def forward_signals(self, pid: int, started: int) -> None:
         """What is sent to this program goes to that process from now on."""
         from weft.linux import ends

@@ -42,6 +42,7 @@ class Further(Record):
     here: str = "/"
     user: str = ""
     privileged: bool = False
+    terminal: bool = False
 
     def within(self, spec: Spec) -> Spec:
         """The container with this as its command: of the host's files it sees the caller's place in them."""
@@ -52,7 +53,7 @@ class Further(Record):
             env=tuple(env.items()),
             cwd=self.cwd or (base.cwd if spec.root else self.here),
             user=User(name=self.user) if self.user else base.user,
-            terminal=False,
+            terminal=self.terminal,
         )
         if not self.privileged:
             return spec._replace(process=process)
