@@ -42,6 +42,18 @@ def test_both_streams_and_times(one: Host) -> None:
         assert exits(one, "logs", flag, "c") == 2
 
 
+def test_a_log_with_nothing_in_it(one: Host) -> None:
+    """It is there from the start, and can be followed."""
+    run(one, "-di", "--", "sh", "-c", "read x; echo $x")
+    assert one.weft("logs", "c").stdout == ""
+    follower = one.popen([WEFT, "logs", "-f", "c"])
+    one.weft("attach", "c", input="late\n", check=False)
+    assert follower.communicate(timeout=20) == ("late\n", "")
+    one.weft("rm", "c")
+    shell(one, "exit 0", name="f")
+    assert "has no log" in one.weft("logs", "f", check=False).stderr
+
+
 def test_rotated_and_followed(one: Host) -> None:
     """Not a line is missed, not one told twice, and what was rotated away is gone."""
     limits = ("--log-opt", "max-size=8k", "--log-opt", "max-file=4")
@@ -251,6 +263,15 @@ def test_a_pause_that_grows(one: Host) -> None:
 def _seconds(stamp: str) -> float:
     hours, minutes, seconds = stamp.partition("T")[2].rstrip("Z").split(":")
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def test_nothing_gets_into_one_that_is_about_to_start_again(one: Host) -> None:
+    shell(one, "exit 1", "-d", "--restart", "always")
+    assert settle(one, lambda: inspect(one)["restart_count"] > 3)
+    for words in (("exec", "c", "--", "true"), ("exec", "-d", "c", "--", "true"), ("pause", "c")):
+        assert settle(one, lambda: inspect(one)["state"] == "restarting")
+        done = one.weft(*words, check=False)
+        assert (done.returncode, "is about to be started again" in done.stderr) == (4, True)
 
 
 def test_only_failures_and_not_for_ever(one: Host) -> None:

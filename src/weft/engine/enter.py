@@ -71,6 +71,8 @@ def enter(work: Work, name: str, more: Further) -> Entrance:
         spec = work.store.spec(sandbox.name) or asked(())
     if state.word == "exited":
         raise Conflict(f"container {sandbox.name} has exited", "start another with `weft run`")
+    if state.word == "restarting":
+        raise Conflict(f"container {sandbox.name} is about to be started again", "wait until it runs")
     if state.word == "paused":
         raise Conflict(f"container {sandbox.name} is paused", f"`weft unpause {sandbox.name}` lets it go on")
     inside = complete(more.within(spec), sandbox, hosts)

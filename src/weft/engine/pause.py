@@ -75,6 +75,8 @@ def _running(work: Work, names: Sequence[str]) -> list[Found]:
     for sandbox, state in found.values():
         if state.word in ("created", "exited"):
             raise Conflict(f"container {sandbox.name} is not running", "start another with `weft run`")
+        if state.word == "restarting":
+            raise Conflict(f"container {sandbox.name} is about to be started again", "wait until it runs")
         if state.pid is None:
             raise Conflict(
                 f"container {sandbox.name} has no process of its own", "there is nothing of it to pause"
