@@ -114,7 +114,8 @@ with weft.run(
     said["input"] = job.run(["cat"], input=b"through", capture_output=True).stdout.decode()
     spawned = job.spawn(["sleep", "1001"])
     said["stats"] = job.stats(0)["memory_limit"], job.stats(0)["pids"] > 1
-    said["top"] = "sleep 1000" in [row["args"] for row in job.top()]
+    while not {"sleep 1000", "sleep 1001"} <= {row["args"] for row in job.top()}:
+        pass
     job.pause()
     said["paused"] = job.state
     refusal(job.pause)
@@ -160,7 +161,7 @@ def test_a_containers_life(host: Host) -> None:
     assert said["err"] == ["err\n"]
     assert said["limits"] == [64 << 20, 0.5, 20]
     assert said["inside"] == [3, ["7", "y", "/srv"]]
-    assert (said["input"], said["stats"], said["top"]) == ("through", [64 << 20, True], True)
+    assert (said["input"], said["stats"]) == ("through", [64 << 20, True])
     assert (said["paused"], said["killed"]) == ("paused", [138, "exited", 138, None])
     assert said["ended"] == 137
     assert said["again"] == ["running", ["other"]]
