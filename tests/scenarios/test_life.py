@@ -201,6 +201,14 @@ def test_restart(one: Host) -> None:
     assert second["started_at"] > first["started_at"] and second["restart_count"] == 0
 
 
+def test_restart_of_one_that_is_removed_when_it_ends(one: Host) -> None:
+    run(one, "-d", "--rm", "--", "sleep", "1000")
+    assert one.weft("restart", "-t", "0", "c").stdout == "c\n"
+    assert (state(one)[0], inspect(one)["auto_remove"]) == ("running", True)
+    one.weft("stop", "-t", "0", "c")
+    assert one.weft("ps", "-aq").stdout == ""
+
+
 def test_a_donor_started_again_keeps_its_joiners_connected(one: Host) -> None:
     run(one, "-d", *PLACE, "--", "sleep", "1000", name="donor")
     one.weft("run", "-d", "--name", "joiner", "--network", "container:donor", "--", "sleep", "2000")
@@ -267,11 +275,15 @@ def _seconds(stamp: str) -> float:
 
 def test_nothing_gets_into_one_that_is_about_to_start_again(one: Host) -> None:
     shell(one, "exit 1", "-d", "--restart", "always")
-    assert settle(one, lambda: inspect(one)["restart_count"] > 3)
-    for words in (("exec", "c", "--", "true"), ("exec", "-d", "c", "--", "true"), ("pause", "c")):
-        assert settle(one, lambda: inspect(one)["state"] == "restarting")
-        done = one.weft(*words, check=False)
-        assert (done.returncode, "is about to be started again" in done.stderr) == (4, True)
+    assert settle(one, lambda: inspect(one)["restart_count"] > 2)
+
+    def refused(*words: str) -> bool:
+        done = one.weft(*words, check=False)  # now and then it comes while the command runs
+        return (done.returncode, "is about to be started again" in done.stderr) == (4, True)
+
+    assert settle(one, lambda: refused("exec", "c", "--", "true"))
+    assert settle(one, lambda: refused("exec", "-d", "c", "--", "true"))
+    assert settle(one, lambda: refused("pause", "c"))
 
 
 def test_only_failures_and_not_for_ever(one: Host) -> None:
@@ -317,6 +329,25 @@ def test_health(one: Host) -> None:
     assert one.weft("ps", "-q", "--filter", "health=healthy").stdout == "c\n"
     told = one.weft("events", "--since", "1m", "--until", "0s", "--filter", "event=health_status").stdout
     assert [line.rpartition("=")[2] for line in told.splitlines()][-2:] == ["unhealthy)", "healthy)"]
+
+
+def test_no_check_counts_while_it_is_paused(one: Host) -> None:
+    check = ("--health-cmd", "echo x >> /run/checks; test -e /run/ok", "--health-interval", "50ms")
+    one.write("/run/ok", "")
+    # The one that is under way when it is frozen times out, and counts.
+    limits = ("--health-retries", "3", "--health-timeout", "300ms")
+    run(one, "-d", *check, *limits, "--", "sleep", "1000")
+    assert settle(one, lambda: inspect(one)["health"]["status"] == "healthy")
+    one.weft("pause", "c")
+    monitor = inspect(one)["monitor"]
+    used = int(one.read(f"/proc/{monitor}/stat").split()[15])  # of its children, in clock ticks
+    # Enough of them to be counted out, were they counted: each takes a tick at least.
+    assert settle(one, lambda: int(one.read(f"/proc/{monitor}/stat").split()[15]) > used + 15)
+    assert "paused (healthy)" in one.weft("ps").stdout
+    one.weft("unpause", "c")
+    assert inspect(one)["health"]["status"] == "healthy"
+    one.sh("rm /run/ok")
+    assert settle(one, lambda: inspect(one)["health"]["status"] == "unhealthy")
 
 
 def test_a_check_that_hangs(one: Host) -> None:
