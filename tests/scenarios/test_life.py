@@ -475,3 +475,11 @@ def test_signals_to_the_monitor(one: Host, number: int) -> None:
         assert settle(one, lambda: state(one) == ("exited", 5))
     else:
         assert state(one) == ("running", None)
+
+
+def test_killed_at_its_limit_of_memory(one: Host) -> None:
+    done = run(one, "--memory", "20m", "--", "python3", "-c", "bytearray(100 << 20)")
+    assert (done.returncode, done.stderr.count("had reached its limit of memory")) == (137, 1)
+    shell(one, "kill -9 $$", "--memory", "20m", name="other")
+    told = one.weft("events", "--since", "1m", "--until", "0s", "--filter", "event=oom").stdout
+    assert [line.split()[1:] for line in told.splitlines()] == [["container", "oom", "c"]]
