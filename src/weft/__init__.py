@@ -4,15 +4,15 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from weft.frontends.api import Container, Namespace, Network, Switch, wire
+    from weft.frontends.api import Container, Namespace, Network, Switch, run, wire
 
 __version__ = "0.1.0"
-__all__ = ["Container", "Namespace", "Network", "Switch", "__version__", "wire"]
+__all__ = ["Container", "Namespace", "Network", "Switch", "__version__", "run", "wire"]
 
 
 def __getattr__(name: str) -> object:
     """The library's objects, imported when first used: the program itself needs none of them."""
-    if name in ("Container", "Namespace", "Network", "Switch", "wire"):
+    if name in ("Container", "Namespace", "Network", "Switch", "run", "wire"):
         from weft.frontends import api
 
         return getattr(api, name)

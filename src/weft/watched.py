@@ -28,15 +28,6 @@ def launcher() -> str:
     return beside if is_file(beside) else package.rsplit("/", 4)[0] + "/bin/weft"
 
 
-def _begin(log: str) -> None:
-    """A command that says nothing has a log, too. Where there is no room, its monitor tells of that."""
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
-    try:
-        posix.close(posix.open(log, flags, 0o600))
-    except OSError:
-        pass
-
-
 class Watched:
     """The part of LinuxMachine (core/boundary.Machine) that knows monitors, logs and terminals."""
 
@@ -52,7 +43,6 @@ class Watched:
             make_directories(launch.log.rpartition("/")[0], 0o700)
             if fresh:
                 self.remove_logs(launch.log)  # of an earlier container of that name, if a crash left them
-            _begin(launch.log)
             return Monitored(launch, (launcher(), self._root), self.run_dir)
         from weft.linux import launch as starter
         from weft.linux import process
@@ -140,6 +130,21 @@ class Watched:
         from weft.linux import terminal as terminals
 
         return terminals.look_on(door, terminals.Ends(terminal, stdin, keys))
+
+    def on_terminal(
+        self, launch: Launch, pid: int | None, started: int | None, stdin: bool, keys: bytes
+    ) -> int | None:
+        """Our streams become the terminal of a further command in a container; its status, None when the keys
+        were typed."""
+        from weft.linux import session, terminal
+
+        return session.on_terminal(launch, pid, started, terminal.Ends(True, stdin, keys))
+
+    def detached(self, launch: Launch, pid: int | None, started: int | None) -> None:
+        """Starts a further command in the background."""
+        from weft.linux import session
+
+        session.detached(launch, pid, started)
 
     def forward_signals(self, pid: int, started: int) -> None:
         """What is sent to this program goes to that process from now on."""

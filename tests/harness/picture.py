@@ -8,6 +8,7 @@ states, and addresses whose uniqueness is being checked.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fnmatch
 import json
 import os
@@ -311,8 +312,13 @@ def cgroups() -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for top, _, names in os.walk(CGROUPS):
         if os.path.exists(f"{top}/cgroup.procs") and not os.path.ismount(top):
-            known = {name: content_of(f"{top}/{name}") for name in GROUP_FILES if name in names}
-            known["processes"] = str(len(content_of(f"{top}/cgroup.procs").split()))
+            try:
+                known = {name: content_of(f"{top}/{name}") for name in GROUP_FILES if name in names}
+                known["processes"] = str(len(content_of(f"{top}/cgroup.procs").split()))
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENODEV):
+                    raise
+                continue  # removed while it was looked at
             found[top] = known
     return found
 

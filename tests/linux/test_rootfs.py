@@ -286,6 +286,16 @@ def test_the_hosts_files_with_views_of_their_own(host: Host) -> None:
     assert not os.path.exists("/run/no")
     covered = sh("ls -A /mnt; touch /mnt/x", root="", mounts=(Mount("/mnt", "x", "tmpfs"),))
     assert said(covered) == ""
+    # A bind is of what the host has; in a tmpfs of its own mount points are made, also of optional ones.
+    Path("/run/names").write_text("names\n")
+    own = (
+        Mount("/run", "x", "tmpfs"),
+        Mount("/run/a/b", "/run/names", "bind", ("bind",)),
+        Mount("/run/c", "/run/names", "bind", ("bind", "optional")),
+        Mount("/run/d/e", "y", "tmpfs", ("optional",)),
+    )
+    seen = said(sh("cat /run/a/b /run/c; ls /run /run/d", root="", mounts=own))
+    assert seen == "names\nnames\n/run:\na\nc\nd\n\n/run/d:\ne\n"
     read_only = run(
         sh(
             "touch /run/x /etc/x; touch /mnt/x && echo own",

@@ -226,3 +226,41 @@ def test_weft_inside_weft(box: Host) -> None:
     lines = done.stdout.split()
     assert lines[:3] == ["in", "0", "weft-init"] and lines[3] != lines[4] and lines[5] == "d", done
     assert settle(box, lambda: box.weft("ps", "-aq").stdout == "")
+
+
+def test_the_hosts_shared_memory_and_queues_are_the_hosts(box: Host) -> None:
+    """The host's files show both: of an IPC namespace of one's own they are not."""
+    box.sh(
+        "mkdir /run/dev; mount -t tmpfs dev /run/dev; cp -a /dev/null /run/dev; mount --move /run/dev /dev"
+    )
+    box.sh("mkdir /dev/shm /dev/mqueue; mount -t mqueue q /dev/mqueue; touch /dev/shm/host /dev/mqueue/host")
+    seen = {}
+    for mode in ("private", "none", "host"):
+        flags = ("--rm", "--network", "none", "--ipc", mode)
+        look = (
+            "--",
+            "sh",
+            "-c",
+            "cd /dev; echo shm/* mqueue/*; 2>shm/own >shm/own && rm shm/own && echo own",
+        )
+        done = box.weft("run", *flags, *look, check=False)
+        seen[mode] = done.stdout.split()
+    box.sh("umount -l /dev")
+    nothing, everything = ["shm/*", "mqueue/*"], ["shm/host", "mqueue/host"]
+    assert seen == {"private": [*nothing, "own"], "none": nothing, "host": [*everything, "own"]}
+
+
+def test_a_terminal_in_a_user_namespace(box: Host) -> None:
+    """The host's are none of it: it has its own."""
+    box.write("/run/ids", "weft:100000:65536\n")
+    box.sh("mount --bind /run/ids /etc/subuid; mount --bind /run/ids /etc/subgid")
+    flags = ("-t", "--network", "none", "--userns", "private", "--rm")
+    done = box.weft("run", *flags, "--", "sh", "-c", "tty; ls /dev/pts", check=False)
+    assert done.stdout.split() == ["/dev/pts/0", "0", "ptmx"], done.stderr
+
+
+def test_whose_hosts_file(box: Host) -> None:
+    """One that somebody mounts there himself is the one that is seen."""
+    box.write("/run/mine", "10.0.0.1 mine\n")
+    done = box.weft("run", "--rm", *BLUE, "-v", "/run/mine:/etc/hosts", "--", "cat", "/etc/hosts")
+    assert done.stdout == "10.0.0.1 mine\n"

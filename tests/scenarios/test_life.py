@@ -53,6 +53,18 @@ def test_nothing_was_said(one: Host) -> None:
     assert "no.log" not in one.sh("ls /var/lib/weft/logs")
 
 
+def test_a_log_with_nothing_in_it(one: Host) -> None:
+    """It is there from the start, and can be followed."""
+    run(one, "-di", "--", "sh", "-c", "read x; echo $x")
+    assert one.weft("logs", "c").stdout == ""
+    follower = one.popen([WEFT, "logs", "-f", "c"])
+    one.weft("attach", "c", input="late\n", check=False)
+    assert follower.communicate(timeout=20) == ("late\n", "")
+    one.weft("rm", "c")
+    shell(one, "exit 0", name="f")
+    assert "has no log" in one.weft("logs", "f", check=False).stderr
+
+
 def test_rotated_and_followed(one: Host) -> None:
     """Not a line is missed, not one told twice, and what was rotated away is gone."""
     limits = ("--log-opt", "max-size=8k", "--log-opt", "max-file=4")
@@ -200,6 +212,14 @@ def test_restart(one: Host) -> None:
     assert second["started_at"] > first["started_at"] and second["restart_count"] == 0
 
 
+def test_restart_of_one_that_is_removed_when_it_ends(one: Host) -> None:
+    run(one, "-d", "--rm", "--", "sleep", "1000")
+    assert one.weft("restart", "-t", "0", "c").stdout == "c\n"
+    assert (state(one)[0], inspect(one)["auto_remove"]) == ("running", True)
+    one.weft("stop", "-t", "0", "c")
+    assert one.weft("ps", "-aq").stdout == ""
+
+
 def test_a_donor_started_again_keeps_its_joiners_connected(one: Host) -> None:
     run(one, "-d", *PLACE, "--", "sleep", "1000", name="donor")
     one.weft("run", "-d", "--name", "joiner", "--network", "container:donor", "--", "sleep", "2000")
@@ -264,6 +284,19 @@ def _seconds(stamp: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
+def test_nothing_gets_into_one_that_is_about_to_start_again(one: Host) -> None:
+    shell(one, "exit 1", "-d", "--restart", "always")
+    assert settle(one, lambda: inspect(one)["restart_count"] > 2)
+
+    def refused(*words: str) -> bool:
+        done = one.weft(*words, check=False)  # now and then it comes while the command runs
+        return (done.returncode, "is about to be started again" in done.stderr) == (4, True)
+
+    assert settle(one, lambda: refused("exec", "c", "--", "true"))
+    assert settle(one, lambda: refused("exec", "-d", "c", "--", "true"))
+    assert settle(one, lambda: refused("pause", "c"))
+
+
 def test_only_failures_and_not_for_ever(one: Host) -> None:
     run(one, "-d", "--restart", "on-failure", "--", "true", name="good")
     run(one, "-d", "--restart", "on-failure:1", "--", "sh", "-c", "exit 9", name="bad")
@@ -307,6 +340,25 @@ def test_health(one: Host) -> None:
     assert one.weft("ps", "-q", "--filter", "health=healthy").stdout == "c\n"
     told = one.weft("events", "--since", "1m", "--until", "0s", "--filter", "event=health_status").stdout
     assert [line.rpartition("=")[2] for line in told.splitlines()][-2:] == ["unhealthy)", "healthy)"]
+
+
+def test_no_check_counts_while_it_is_paused(one: Host) -> None:
+    check = ("--health-cmd", "echo x >> /run/checks; test -e /run/ok", "--health-interval", "50ms")
+    one.write("/run/ok", "")
+    # The one that is under way when it is frozen times out, and counts.
+    limits = ("--health-retries", "3", "--health-timeout", "300ms")
+    run(one, "-d", *check, *limits, "--", "sleep", "1000")
+    assert settle(one, lambda: inspect(one)["health"]["status"] == "healthy")
+    one.weft("pause", "c")
+    monitor = inspect(one)["monitor"]
+    used = int(one.read(f"/proc/{monitor}/stat").split()[15])  # of its children, in clock ticks
+    # Enough of them to be counted out, were they counted: each takes a tick at least.
+    assert settle(one, lambda: int(one.read(f"/proc/{monitor}/stat").split()[15]) > used + 15)
+    assert "paused (healthy)" in one.weft("ps").stdout
+    one.weft("unpause", "c")
+    assert inspect(one)["health"]["status"] == "healthy"
+    one.sh("rm /run/ok")
+    assert settle(one, lambda: inspect(one)["health"]["status"] == "unhealthy")
 
 
 def test_a_check_that_hangs(one: Host) -> None:
@@ -434,3 +486,11 @@ def test_signals_to_the_monitor(one: Host, number: int) -> None:
         assert settle(one, lambda: state(one) == ("exited", 5))
     else:
         assert state(one) == ("running", None)
+
+
+def test_killed_at_its_limit_of_memory(one: Host) -> None:
+    done = run(one, "--memory", "20m", "--", "python3", "-c", "bytearray(100 << 20)")
+    assert (done.returncode, done.stderr.count("had reached its limit of memory")) == (137, 1)
+    shell(one, "kill -9 $$", "--memory", "20m", name="other")
+    told = one.weft("events", "--since", "1m", "--until", "0s", "--filter", "event=oom").stdout
+    assert [line.split()[1:] for line in told.splitlines()] == [["container", "oom", "c"]]

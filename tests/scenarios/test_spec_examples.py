@@ -14,6 +14,8 @@ from scenarios.bundles import ROOT, bundle, config, furnish, sweep
 
 KINDS = ("pid", "net", "mnt", "ipc", "uts", "user", "cgroup", "time")
 SAYS = f"for t in {' '.join(KINDS)}; do readlink /proc/self/ns/$t; done"
+#: /volumes/testing of the example below, in this machine alone.
+VOLUME = "/run/volumes/testing"
 #: config.md, "Mounts".
 MOUNTS = [
     {
@@ -22,7 +24,7 @@ MOUNTS = [
         "source": "tmpfs",
         "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
     },
-    {"destination": "/data", "type": "none", "source": "/volumes/testing", "options": ["rbind", "rw"]},
+    {"destination": "/data", "type": "none", "source": VOLUME, "options": ["rbind", "rw"]},
 ]
 #: config.md, "Configuration Schema Example", but for /proc, which is the first of them there.
 WHOLE = [
@@ -70,9 +72,8 @@ OFFSETS = {
 def host() -> Iterator[Host]:
     with Host("examples") as made:
         furnish(made)
-        made.sh(f"mkdir -p /volumes/testing {ROOT}/data && echo there >/volumes/testing/file")
+        made.sh(f"mkdir -p {VOLUME} {ROOT}/data && echo there >{VOLUME}/file")
         yield made
-        made.sh("rm -r /volumes")
     sweep()
 
 
@@ -109,10 +110,10 @@ def test_the_example_of_mounts(host: Host, way: str) -> None:
     assert {"rw", "nosuid"} <= set(found["/tmp"][0].split()[5].split(","))
     assert not {"relatime", "noatime"} & set(found["/tmp"][0].split()[5].split(","))
     assert found["/tmp"][1].startswith("tmpfs tmpfs ") and size.split()[1] == "65536"
-    assert found["/data"][0].split()[3].endswith("/volumes/testing")
+    assert found["/data"][0].split()[3] == VOLUME.removeprefix("/run")
     assert (there, mode) == ("there", "755")
-    assert host.read("/volumes/testing/new") == "new\n"
-    host.sh("rm /volumes/testing/new")
+    assert host.read(f"{VOLUME}/new") == "new\n"
+    host.sh(f"rm {VOLUME}/new")
 
 
 def test_the_mounts_of_the_whole_example(host: Host) -> None:

@@ -163,3 +163,66 @@ def test_attach_is_refused(one: Host) -> None:
     assert (done.returncode, "has no monitor to attach to" in done.stderr) == (4, True)
     foreground.terminate()
     foreground.end()
+
+
+# -- further commands
+
+
+def test_a_further_shell(one: Host) -> None:
+    """``exec -it``: size, echo, Ctrl-C, a changed window, the status; nothing of it outlives a hangup."""
+    run(one, "-d", "--", "sleep", "1000")
+    with Console(one, "exec", "-it", "c", "--", "sh", rows=31, columns=97) as console:
+        console.type("stty size; tty; echo $((6*7)) $TERM\n")
+        console.expect("31 97\r\n")
+        console.expect("/dev/pts/")
+        console.expect("42 ")
+        assert console.raw
+        console.type("trap 'echo caught' INT; sleep 1001\n")
+        assert settle(one, lambda: bool(running(one, "sleep 1001")))
+        console.type(b"\x03")
+        console.expect("caught\r\n")
+        console.resize(40, 120)
+        console.type("while [ \"$(stty size)\" != '40 120' ]; do :; done; echo wi''der; exit 5\n")
+        console.expect("wider\r\n")
+        assert console.ends() == 5
+    with Console(one, "exec", "-t", "c", "--", "sh", "-c", "tty; exec sleep 1002") as console:
+        console.expect("/dev/pts/")
+        assert not console.raw
+        console.type(b"\x03")
+        assert console.ends() in (-signal.SIGINT, 128 + signal.SIGINT)
+    assert settle(one, lambda: not running(one, "sleep 1002"))
+    assert state(one) == ("running", None)
+
+
+def test_a_further_shell_that_is_left(one: Host) -> None:
+    """It goes on, its terminal is read, and who reads it goes with it."""
+    run(one, "-d", "--", "sleep", "1000")
+    with Console(one, "exec", "-it", "--detach-keys", "ctrl-x", "c", "--", "sh") as console:
+        console.type("echo rea''dy\n")
+        console.expect("ready\r\n")
+        console.type("seq 1 50000; sleep 1001\n")  # more than a terminal keeps
+        console.expect("2\r\n")
+        console.type(b"\x18")
+        assert console.ends() == 0
+        assert b"detached: the command goes on" in console.seen
+    assert settle(one, lambda: bool(running(one, "sleep 1001")))
+    one.weft("rm", "-f", "c")
+    assert settle(one, lambda: "exec" not in one.run(["ps", "-eo", "args="]).stdout)
+
+
+@pytest.mark.parametrize("container", ["process", "bare"])
+def test_a_further_command_in_the_background(one: Host, container: str) -> None:
+    """It is inside, outlives its weft, and ends with the container."""
+    run(one, *(("-d", "--", "sleep", "1000") if container == "process" else ()))
+    assert one.weft("exec", "-d", "c", "--", "sleep", "1001").stdout == ""
+    one.weft("exec", "-dit", "c", "--", "sh", "-c", "tty > /run/tty; exec sleep 1002")
+    assert settle(one, lambda: bool(running(one, "sleep 1002")))
+    assert one.read("/run/tty").startswith("/dev/pts/")
+    (pid,) = running(one, "sleep 1001")
+    assert one.sh(f"readlink /proc/{pid}/fd/[012]") == "/dev/null\n" * 3
+    assert [row["args"] for row in one.weft_json("top", "c")].count("sleep 1001") == 1
+    done = one.weft("exec", "-d", "c", "--", "/nonexistent", check=False)
+    assert (done.returncode, "is not found" in done.stderr) == (127, True)
+    one.weft("rm", "-f", "c")
+    assert settle(one, lambda: not [n for n in (1001, 1002) if running(one, f"sleep {n}")])
+    assert settle(one, lambda: "exec" not in one.run(["ps", "-eo", "args="]).stdout)

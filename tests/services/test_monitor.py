@@ -287,7 +287,7 @@ def test_health_changes(tmp_path: Path) -> None:
     flag, notes = tmp_path / "ok", tmp_path / "notes"
     check = ["/bin/sh", "-c", f"echo seen; test -e {flag}"]
     note = ["/bin/sh", "-c", f'echo "$1 $2 $3" >> {notes}', "note"]
-    health = Health(check, note, (0.0, 5.0, 0.0, 0.0, 2))
+    health = Health(check, note, (0.0, 5.0, 0.0, 0.0, 2), b"paused")
     for _ in range(2):
         settled(health)
     assert (health.status, health.failures) == ("unhealthy", 2)
@@ -304,7 +304,7 @@ def test_health_changes(tmp_path: Path) -> None:
 
 
 def test_a_check_that_cannot_be_run(tmp_path: Path) -> None:
-    health = Health(["/no/such/program"], ["/bin/true"], (0.0, 5.0, 0.0, 0.0, 1))
+    health = Health(["/no/such/program"], ["/bin/true"], (0.0, 5.0, 0.0, 0.0, 1), b"paused")
     health.tick(time.monotonic())
     assert health.status == "unhealthy"
     while True:

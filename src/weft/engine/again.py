@@ -149,7 +149,8 @@ def _again(work: Work, sandbox: Sandbox) -> Attached:
     """Addresses, names and ports as they were. Conflict, NotFound."""
     kept = work.store.life(sandbox.name).kept
     if sandbox.mode:
-        request = RunRequest(sandbox.name, mode=sandbox.mode, dns=sandbox.dns)
+        spec = work.store.spec(sandbox.name)
+        request = RunRequest(sandbox.name, mode=sandbox.mode, dns=sandbox.dns, spec=spec)
         found = container.by_mode(work, request, sandbox)
         return found._replace(plan=Plan((*container.preparation(work, (), [found]), *found.plan.ops)))
     if not kept:

@@ -42,6 +42,7 @@ class Further(Record):
     here: str = "/"
     user: str = ""
     privileged: bool = False
+    terminal: bool = False
 
     def within(self, spec: Spec) -> Spec:
         """The container with this as its command: of the host's files it sees the caller's place in them."""
@@ -52,7 +53,7 @@ class Further(Record):
             env=tuple(env.items()),
             cwd=self.cwd or (base.cwd if spec.root else self.here),
             user=User(name=self.user) if self.user else base.user,
-            terminal=False,
+            terminal=self.terminal,
         )
         if not self.privileged:
             return spec._replace(process=process)
@@ -70,6 +71,8 @@ def enter(work: Work, name: str, more: Further) -> Entrance:
         spec = work.store.spec(sandbox.name) or asked(())
     if state.word == "exited":
         raise Conflict(f"container {sandbox.name} has exited", f"`weft start {sandbox.name}` starts it again")
+    if state.word == "restarting":
+        raise Conflict(f"container {sandbox.name} is about to be started again", "wait until it runs")
     if state.word == "paused":
         raise Conflict(f"container {sandbox.name} is paused", f"`weft unpause {sandbox.name}` lets it go on")
     inside = complete(more.within(spec), sandbox, hosts)

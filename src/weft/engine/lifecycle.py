@@ -240,9 +240,23 @@ def _told(work: Work, one: Living) -> int:
 
 
 def restart(work: Work, names: Sequence[str], seconds: int | None = None) -> list[str]:
-    """Stops containers, all at once, and starts them again."""
-    found = stop(work, names, seconds)
+    """Stops containers, all at once, and starts them again: also those that are removed when they end."""
+    with work.machine.lock():
+        fleeting = [one.sandbox.name for one in _look(work, names) if one.sandbox.auto_remove]
+        _keep(work, fleeting, True)
+    try:
+        found = stop(work, names, seconds)
+    finally:
+        with work.machine.lock():
+            _keep(work, fleeting, False)
     return found if work.dry else again.start_all(work, found)
+
+
+def _keep(work: Work, names: Sequence[str], stay: bool) -> None:
+    if names and not work.dry:
+        with work.store.write():
+            for name in names:
+                work.store.set_auto_remove(name, not stay)
 
 
 def rename(work: Work, name: str, new: str) -> str:

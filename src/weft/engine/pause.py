@@ -77,6 +77,8 @@ def _running(work: Work, names: Sequence[str]) -> list[Found]:
             raise Conflict(
                 f"container {sandbox.name} is not running", f"`weft start {sandbox.name}` starts it again"
             )
+        if state.word == "restarting":
+            raise Conflict(f"container {sandbox.name} is about to be started again", "wait until it runs")
         if state.pid is None:
             raise Conflict(
                 f"container {sandbox.name} has no process of its own", "there is nothing of it to pause"

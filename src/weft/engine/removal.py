@@ -199,10 +199,22 @@ def finish(work: Work, name: str, pid: int | None, code: int) -> int | None:
             return None
         if pid is None and not work.machine.is_me(state.watcher, state.watcher_started):
             return None
+        if code == LOST:
+            _note_oom(work, sandbox)
         pause = _once_more(work, sandbox, state, code)
         if pause is None:
             _finish(work, sandbox, code)
         return pause
+
+
+def _note_oom(work: Work, sandbox: Sandbox) -> None:
+    """Tells of a command that was killed because its container had reached its limit of memory."""
+    usage = work.machine.group_usage(sandbox.cgroup)
+    if usage is None or not usage.oom_kills or work.store.life(sandbox.name).stopped:
+        return
+    with work.store.write():
+        events.note(work, "oom", [sandbox])
+    work.say(f"container {sandbox.name} was killed by the kernel: it had reached its limit of memory")
 
 
 def _once_more(work: Work, sandbox: Sandbox, state: State, code: int) -> int | None:

@@ -37,7 +37,7 @@ def asked(command: tuple[str, ...], env: tuple[tuple[str, str], ...] = (), cwd: 
         Process(command, env, cwd, capabilities=isolation.capabilities((), ()), no_new_privileges=True),
         namespaces=tuple([Namespace(kind) for kind in kinds]),
         rootfs_propagation="rslave",
-        mounts=isolation.shm(isolation.SHM_SIZE, "private"),
+        mounts=isolation.ipc_views(isolation.SHM_SIZE, "private"),
         masked_paths=isolation.MASKED,
         readonly_paths=isolation.READ_ONLY,
         resources=Resources(devices=isolation.DEVICES),
@@ -100,6 +100,9 @@ def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
         files.append((f"{ETC_NETNS}/{sandbox.name}/hostname", "/etc/hostname"))
     if host:
         files = [(to, to) for _, to in files[:2] if spec.root]
+    # Who mounts such a file himself is to see that.
+    given_files = {m.destination for m in spec.mounts}
+    files = [(source, to) for source, to in files if source and to not in given_files]
     # What the host has no file for, its programs do not ask for; a root gets what it lacks.
     options = ("bind", "ro") if spec.root else ("bind", "ro", "optional")
     asked = {key.replace("/", ".") for key, _ in sandbox.sysctls}
@@ -111,5 +114,5 @@ def complete(spec: Spec, sandbox: Sandbox, hosts: str) -> Spec:
         cgroups_path=sandbox.cgroup,
         namespaces=(*net, *kept),
         sysctl=(*spec.sysctl, *[(k, v) for k, v in OPEN if owned and k not in asked]),
-        mounts=(*spec.mounts, *[Mount(to, source, "bind", options) for source, to in files if source]),
+        mounts=(*spec.mounts, *[Mount(to, source, "bind", options) for source, to in files]),
     )

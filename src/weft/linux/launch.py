@@ -50,16 +50,25 @@ def start(
 
 def start_inside(
     launch: Launch,
-    pid: int,
-    started: int,
-    handle: type[process.Child] = process.Child,
+    pid: int | None,
+    started: int | None,
     stdio: Stdio | None = None,
     console: int = -1,
+    outlives: bool = False,
 ) -> process.Child:
-    """The same for a further command in a container that runs, whose process that is. Conflict when it has
-    exited."""
-    box = _Further(launch, pid, started, stdio, console)
-    return process.start(box.prepare, box.become, box.fork, box.keep, handle)
+    """The same for a further command in a container that runs, whose process that is (None: it has none).
+
+    ``outlives``: from when it runs, it does not end with this program. Conflict when the container has
+    exited.
+    """
+    box = _further(launch, pid, started, stdio, console)
+
+    def become(ready: Callable[[], None]) -> None:
+        if outlives:
+            libc.prctl(libc.PR_SET_PDEATHSIG, 0)
+        box.become(ready)
+
+    return process.start(box.prepare, become, box.fork, box.keep)
 
 
 def execute(launch: Launch, pid: int | None, started: int | None) -> int:
@@ -68,8 +77,7 @@ def execute(launch: Launch, pid: int | None, started: int | None) -> int:
     A container without a process gets namespaces for this command alone, around its network. Conflict when
     it has exited; CommandNotFound, CommandNotExecutable, WeftError.
     """
-    box: _Container | _Further
-    box = _Container(launch, None, -1) if pid is None else _Further(launch, pid, started or 0, None, -1)
+    box = _further(launch, pid, started, None, -1)
     if not box.forks:
         box.replace()
     child = process.start(box.prepare, box.become, box.fork, box.keep)
@@ -78,8 +86,19 @@ def execute(launch: Launch, pid: int | None, started: int | None) -> int:
     return process.wait(child.pid, stops=True)
 
 
+def _further(
+    launch: Launch, pid: int | None, started: int | None, stdio: Stdio | None, console: int
+) -> _Container | _Further:
+    if pid is None:
+        return _Container(launch, stdio, console)
+    return _Further(launch, pid, started or 0, stdio, console)
+
+
 class _Box:
     """What a command's process goes through on its way."""
+
+    #: Whether it is the container's first, whose terminal is /dev/console.
+    _first = True
 
     def __init__(self, launch: Launch, stdio: Stdio | None, console: int) -> None:
         self.spec, self._launch = launch.spec, launch
@@ -109,7 +128,7 @@ class _Box:
         if self.spec.process.terminal:
             from weft.linux import pty
 
-            self._slave = pty.hand_out(self._console, self._who.uid, bool(self.spec.root))
+            self._slave = pty.hand_out(self._console, self._who.uid, self._first and bool(self.spec.root))
         if self.spec.process.user.name or self._who.uid:
             _own_pipes(self._who.uid)
 
@@ -253,6 +272,8 @@ class _Container(_Box):
 
 class _Further(_Box):
     """A further command of a container that runs."""
+
+    _first = False
 
     def __init__(self, launch: Launch, pid: int, started: int, stdio: Stdio | None, console: int) -> None:
         super().__init__(launch, stdio, console)

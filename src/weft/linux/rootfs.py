@@ -185,7 +185,8 @@ def furnish(spec: Spec, sources: Sources) -> int:
     propagation = _PROPAGATION.get(spec.rootfs_propagation.removeprefix("r"), libc.MS_SLAVE)
     libc.mount("", "/", "none", propagation | libc.MS_REC)
     for place, mount in enumerate(spec.mounts):
-        if place not in sources.mounts and _owner(mount.source):
+        # On the host's files, too, a bind is of what the host has there, not what covers it.
+        if place not in sources.mounts and (_owner(mount.source) or (not spec.root and parse(mount).bind)):
             sources.mounts[place] = _made(mount)
     if spec.root:
         root = sources.root if sources.root >= 0 else _root_tree(spec)
@@ -235,12 +236,13 @@ def enter(root: int, spec: Spec) -> None:
 class _Furnisher:
     """One root's furnishing."""
 
-    __slots__ = ("_late", "_proc", "_root", "_sources", "_spec")
+    __slots__ = ("_late", "_own", "_proc", "_root", "_sources", "_spec")
 
     def __init__(self, spec: Spec, root: int, sources: Sources) -> None:
         self._spec, self._root, self._sources = spec, root, sources
         self._late: list[int] = []
         self._proc: set[int] = set()
+        self._own: set[int] = set()
 
     def all(self) -> None:
         spec = self._spec
@@ -266,7 +268,8 @@ class _Furnisher:
     def _mount(self, place: int, mount: Mount) -> None:
         options = parse(mount)
         made = self._sources.mounts.get(place)
-        if made is None and options.optional and not self._has(mount.destination):
+        there = made is not None or not options.optional or self._has(mount.destination)
+        if not there and not self._ours(mount.destination):
             return
         fd = _made(mount) if made is None else made
         target = self._target(mount, fd, options)
@@ -279,6 +282,8 @@ class _Furnisher:
             raise BadInput(f"mount {mount.destination!a}: {error.strerror}") from None
         if mount.type == "proc":
             self._proc.add(os.fstat(fd).st_dev)
+        if mount.type == "tmpfs":
+            self._own.add(os.fstat(fd).st_dev)
         if mount.type == "cgroup":
             from weft.linux import cgroupfs
 
@@ -294,6 +299,21 @@ class _Furnisher:
         except OSError:
             return False
         return True
+
+    def _ours(self, path: str) -> bool:
+        """Whether it is in a tmpfs that was made here, where a missing mount point is made too."""
+        above = path.rstrip("/").rpartition("/")[0] if self._own else ""
+        while above:
+            try:
+                fd = mountapi.resolve(self._root, above)
+            except OSError:
+                above = above.rpartition("/")[0]
+                continue
+            try:
+                return os.fstat(fd).st_dev in self._own
+            finally:
+                os.close(fd)
+        return False
 
     def _target(self, mount: Mount, fd: int, options: Options) -> int:
         """Where a mount goes; -1 where an optional one has no place."""
@@ -314,7 +334,11 @@ class _Furnisher:
         if self._spec.root and mount.type in ("proc", "sysfs"):
             how |= mountapi.NO_SYMLINKS  # writes meant for the kernel must go nowhere else
         if not self._spec.root or optional:
-            return mountapi.resolve(self._root, mount.destination, how=how)
+            try:
+                return mountapi.resolve(self._root, mount.destination, how=how)
+            except FileNotFoundError:
+                if not self._ours(mount.destination):
+                    raise
         return point(self._root, mount.destination, _is_directory(fd), how)
 
     def _make_directory(self, path: str) -> None:

@@ -43,7 +43,7 @@ def find(name: str) -> str:
     for place in places:
         if os.access(place, os.X_OK) and os.path.isfile(place):
             return place
-    raise NotFound(f"there is no runtime {name!a}", "" if name.startswith("/") else f"apt install {name}")
+    raise NotFound(f"there is no runtime {name!a}", f"apt install {name}" if name in ("runc", "crun") else "")
 
 
 class Created(process.Child):

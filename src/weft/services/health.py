@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SIGKILL = 9
+#: The status of a conflict (core/model/errors.py).
+_CONFLICT = 4
 #: How much of what a check says is kept.
 _OUTPUT = 4096
 _SETSIGDEF = (13, 25)  # SIGPIPE, SIGXFSZ: Python ignores them
@@ -19,7 +21,8 @@ class Health:
     """When it is checked, and what came of it. Times are seconds.
 
     ``check`` is the program to run; ``note`` the one that puts a change on record, to which are added the
-    word, how often in a row it failed, and what was said last.
+    word, how often in a row it failed, and what was said last. ``paused`` is what a check says of a container
+    that is: that is no result.
     """
 
     __slots__ = (
@@ -30,6 +33,7 @@ class Health:
         "_grace",
         "_note",
         "_noter",
+        "_paused",
         "_pending",
         "_said",
         "_times",
@@ -38,9 +42,11 @@ class Health:
         "status",
     )
 
-    def __init__(self, check: Sequence[str], note: Sequence[str], times: Sequence[float]) -> None:
+    def __init__(
+        self, check: Sequence[str], note: Sequence[str], times: Sequence[float], paused: bytes
+    ) -> None:
         """``times``: interval, timeout, start period, interval within that, retries."""
-        self._check, self._note, self._times = check, note, times
+        self._check, self._note, self._times, self._paused = check, note, times, paused
         self.status, self.failures = "starting", 0
         now = monotonic()
         self._grace = now + times[2]
@@ -126,6 +132,8 @@ class Health:
         before = self.status
         if code == 0:
             self.status, self.failures = "healthy", 0
+        elif code == _CONFLICT and self._said.startswith(self._paused):
+            pass
         elif not (before == "starting" and now < self._grace):
             self.failures += 1
             if self.failures >= self._times[4]:

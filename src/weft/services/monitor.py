@@ -116,6 +116,14 @@ def become_waiting(program: Sequence[str], name: str, milliseconds: int) -> NoRe
     )
 
 
+def _make_log(path: str) -> None:
+    """There is a log from the start, whenever something comes to it."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    except OSError:
+        pass  # the monitor tries again, and counts what is lost
+
+
 def _null() -> None:
     null = os.open("/dev/null", os.O_RDWR)
     for fd in range(3):
@@ -129,9 +137,10 @@ class Monitored:
     ``program`` is the launcher and the root or ""; ``folder`` is where monitors have their doors.
     """
 
-    __slots__ = ("_from", "_to", "pid", "started", "watcher", "watcher_started")
+    __slots__ = ("_from", "_log", "_to", "pid", "started", "watcher", "watcher_started")
 
     def __init__(self, launch: Launch, program: Sequence[str], folder: str) -> None:
+        self._log = launch.log
         down_read, self._to = os.pipe2(os.O_CLOEXEC)
         self._from, up_write = os.pipe2(os.O_CLOEXEC)
         self.watcher = os.fork()
@@ -164,6 +173,7 @@ class Monitored:
 
     def settled(self) -> None:
         """The container is on record: the monitor stays until the command ends."""
+        _make_log(self._log)
         self._tell(b"s")
         os.close(self._to)
         os.close(self._from)
@@ -206,6 +216,7 @@ class Again:
 
     def settled(self) -> None:
         """The container is on record: this program becomes its monitor. Does not return."""
+        _make_log(self._begun.launch.log)
         self._begun.become_monitor(self._program)
 
     def cancel(self) -> None:

@@ -110,7 +110,9 @@ class Monitor:
             return None
         check = [*_program(self.options, "exec"), "--", *self.options["check"].split("\x1f")]
         note = [*_program(self.options, "health"), self.options["pid"]]
-        return Health(check, note, [int(t) / 1000 for t in times.split(",")[:4]] + [int(times.split(",")[4])])
+        *seconds, retries = [int(number) for number in times.split(",")]
+        paused = f"weft: error: container {self.options['name']} is paused\n".encode()
+        return Health(check, note, [*[s / 1000 for s in seconds], retries], paused)
 
     def kill(self, number: int) -> None:
         """Signals the command: it is not reaped yet, so the pid is its own."""

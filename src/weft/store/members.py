@@ -61,6 +61,10 @@ class Members(Networks):
         except sqlite.IntegrityError:
             raise Conflict(f"container {sandbox.name} exists already") from None
 
+    def set_auto_remove(self, name: str, wanted: bool) -> None:
+        """Whether a container is removed when it ends."""
+        self._db.execute("UPDATE container SET auto_remove=? WHERE name=?", (int(wanted), name))
+
     def set_state(self, name: str, state: State) -> None:
         """Stores what became of a container's process."""
         self._db.execute(

@@ -442,8 +442,6 @@ FLAGS = (
         5,
         "is not built yet",
         "why a b",
-        "exec -it web sh",
-        "exec -d web true",
         "net create x -d macvlan",
     ),
 )

@@ -62,7 +62,9 @@ def test_shared_memory(tmp_path: Path) -> None:
 
     assert "size=67108864" in shm()[0].options
     assert "size=1048576" in shm("--shm-size", "1m")[0].options
-    assert shm("--ipc", "none") == []
+    (none,) = shm("--ipc", "none")
+    assert (none.type, "ro" in none.options) == ("tmpfs", True), "not the host's"
+    assert shm("--ipc", "none", "--rootfs", str(tmp_path)) == []
     assert shm("--ipc", "host") == [], "the host's files have the host's"
     assert shm("--ipc", "host", "--rootfs", str(tmp_path))[0].source == "/dev/shm"
 
@@ -81,9 +83,15 @@ def test_volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
     found = spec("-v", f"{tmp_path}/data:/srv/data:ro", "-v", "./data:/x").mounts[-2:]
     assert found == (
-        Mount("/srv/data", f"{tmp_path}/data", "bind", ("rbind", "nodev", "ro")),
         Mount("/x", f"{tmp_path}/data", "bind", ("rbind", "nodev")),
+        Mount("/srv/data", f"{tmp_path}/data", "bind", ("rbind", "nodev", "ro")),
     )
+
+
+def test_mounts_inside_of_others_come_after_them(tmp_path: Path) -> None:
+    flags = ("-v", f"{tmp_path}:/run/a/b", "--tmpfs", "/run", "-v", f"{tmp_path}:/run/a", "--tmpfs", "/srv")
+    order = [m.destination for m in spec(*flags).mounts[-4:]]
+    assert order == ["/run", "/srv", "/run/a", "/run/a/b"]
 
 
 def test_rights() -> None:
@@ -111,9 +119,11 @@ def test_subordinate_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     found = spec("--userns", "private")
     assert [(m.container_id, m.host_id, m.size) for m in found.uid_mappings] == [(0, 300000, 65536)]
     assert kinds(found)["user"] == ""
+    assert [m.type for m in found.mounts if m.destination == "/dev/pts"] == ["devpts"], "none of the host's"
 
 
 REFUSED: Sequence[tuple[str, str]] = (
+    ("-v /etc:/mnt --tmpfs /mnt/", "'/mnt' is given twice"),
     ("--pid sideways", "--pid"),
     ("--pid container:", "container"),
     ("--pid container:a --name a", "its own pid namespace"),

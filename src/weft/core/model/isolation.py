@@ -69,6 +69,14 @@ def capabilities(add: Iterable[str], drop: Iterable[str]) -> Capabilities:
     return Capabilities(bounding=names, effective=names, permitted=names)
 
 
+TERMINALS = Mount(
+    "/dev/pts",
+    "devpts",
+    "devpts",
+    ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+)
+
+
 def root_mounts(privileged: bool, shm_size: int, ipc: str) -> tuple[Mount, ...]:
     """What a directory given as root needs. ``ipc`` is the mode; sizes in bytes."""
     guard = ("nosuid", "noexec", "nodev")
@@ -77,12 +85,7 @@ def root_mounts(privileged: bool, shm_size: int, ipc: str) -> tuple[Mount, ...]:
     mounts = [
         Mount("/proc", "proc", "proc", guard),
         Mount("/dev", "tmpfs", "tmpfs", ("nosuid", *shut, "strictatime", "mode=755", "size=65536k")),
-        Mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
-        ),
+        TERMINALS,
         Mount("/sys", "sysfs", "sysfs", (*guard, "rw" if privileged else "ro")),
         Mount("/dev/mqueue", "mqueue", "mqueue", guard),
     ]
@@ -97,3 +100,14 @@ def shm(size: int, ipc: str) -> tuple[Mount, ...]:
         return (Mount("/dev/shm", "/dev/shm", "bind", ("rbind", "nosuid", "noexec", "nodev")),)
     options = ("nosuid", "noexec", "nodev", "mode=1777", f"size={size}")
     return (Mount("/dev/shm", "shm", "tmpfs", options),)
+
+
+def ipc_views(size: int, ipc: str) -> tuple[Mount, ...]:
+    """What the host's files show of the IPC namespace, by its mode: the host's /dev/shm and queues only if it
+    is the host's."""
+    if ipc == "host":
+        return ()
+    guard = ("nosuid", "noexec", "nodev")
+    queues = Mount("/dev/mqueue", "mqueue", "mqueue", (*guard, "optional"))
+    nothing = Mount("/dev/shm", "shm", "tmpfs", (*guard, "ro", "optional"))
+    return (*((nothing,) if ipc == "none" else shm(size, ipc)), queues)

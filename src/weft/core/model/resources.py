@@ -79,7 +79,7 @@ def _pids(text: str) -> int:
     if text in ("", "-1"):
         return 0
     if not (text.isascii() and text.isdigit()) or len(text) > 10:
-        raise BadInput(f"--pids-limit {text!a} is not a number of processes", "1 or more; -1 is no limit")
+        raise BadInput(f"--pids-limit {text!a} is not a number of processes", "1 or more; 0 is no limit")
     number = int(text)
     if number > _MOST_PIDS:
         raise BadInput(f"--pids-limit {text}: a kernel has at most {_MOST_PIDS} processes")

@@ -4,6 +4,10 @@
 ...     with blue.container("web", publish=["0.0.0.0:8080:80"]) as web:
 ...         print(web.address)
 
+>>> with weft.run(["sleep", "60"], network="none", memory="64m") as job:
+...     job.run(["ps"])
+...     job.stop()
+
 >>> with weft.Namespace("red") as red:
 ...     red.run(["ip", "link", "set", "lo", "up"], check=True)
 ...     with red.entered():
@@ -15,8 +19,9 @@ what they stand for lives on when they are dropped, and goes with ``remove`` or 
 
 from __future__ import annotations
 
+from weft.frontends.api.container import Container, run
 from weft.frontends.api.namespace import Namespace
-from weft.frontends.api.network import Container, Network
+from weft.frontends.api.network import Network
 from weft.frontends.api.wires import Switch, wire
 
-__all__ = ["Container", "Namespace", "Network", "Switch", "wire"]
+__all__ = ["Container", "Namespace", "Network", "Switch", "run", "wire"]

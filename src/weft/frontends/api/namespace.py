@@ -9,7 +9,7 @@ from weft.core.model.errors import BadInput, NotFound
 from weft.core.model.target import parse_target
 from weft.engine import namespace as namespaces
 from weft.engine import way as ways
-from weft.frontends.api.handle import Handle, quiet
+from weft.frontends.api.handle import Handle, finish, quiet
 from weft.wiring import open_work
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ class Namespace(Handle):
     made the object.
     """
 
-    __slots__ = ("_bare", "_root", "_way")
+    __slots__ = ("_bare", "_way")
     _way: Way
     #: The same without a view of its own.
     _bare: Way
@@ -185,21 +185,11 @@ class Namespace(Handle):
 
         Raises what that raises (CalledProcessError, TimeoutExpired), and what ``spawn`` does.
         """
-        from subprocess import PIPE, CalledProcessError, CompletedProcess
 
-        if input is not None:
-            options["stdin"] = PIPE
-        if capture_output:
-            options["stdout"] = options["stderr"] = PIPE
-        with self.spawn(argv, view=view, **options) as process:
-            try:
-                out, err = process.communicate(input, timeout)
-            except BaseException:
-                process.kill()
-                raise
-        if check and process.returncode:
-            raise CalledProcessError(process.returncode, process.args, out, err)
-        return CompletedProcess(process.args, process.returncode, out, err)
+        def spawn(**more: Any) -> subprocess.Popen[Any]:
+            return self.spawn(argv, view=view, **more)
+
+        return finish(spawn, input, capture_output, timeout, check, options)
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls a function inside; its result, or the exception that it raises.

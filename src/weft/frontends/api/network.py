@@ -1,19 +1,23 @@
-"""Networks and containers as objects."""
+"""Networks as objects."""
 
 from __future__ import annotations
 
+from weft.core.model.errors import BadInput
 from weft.core.model.publish import parse_publish
 from weft.engine import container as containers
-from weft.engine import inspect, removal
+from weft.engine import inspect
 from weft.engine import network as networks
 from weft.engine.request import Join, RunRequest
+from weft.frontends.api.container import Container, run
 from weft.frontends.api.handle import Handle, quiet
 from weft.wiring import open_work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Any, Self
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, Self, Unpack
+
+    from weft.frontends.api.container import Options
 
 
 def _several(given: str | Iterable[str]) -> tuple[str, ...]:
@@ -61,14 +65,14 @@ class Network(Handle):
             tuple((options or {}).items()),
         )
         networks.create(work, request)
-        super().__init__(name, work)
+        super().__init__(name, work, root)
 
     @classmethod
     def get(cls, name: str, *, root: str = "") -> Self:
         """An existing network, by name or unique id prefix; NotFound."""
         work = open_work(root, quiet)
         found = cls.__new__(cls)
-        Handle.__init__(found, work.store.network(name).name, work)
+        Handle.__init__(found, work.store.network(name).name, work, root)
         return found
 
     @property
@@ -79,6 +83,7 @@ class Network(Handle):
     def container(
         self,
         name: str,
+        command: Sequence[str] = (),
         *,
         address: str | Iterable[str] = (),
         mac: str = "",
@@ -89,11 +94,30 @@ class Network(Handle):
         search: Iterable[str] = (),
         publish: Iterable[str] = (),
         also: Iterable[str] = (),
+        **options: Unpack[Options],
     ) -> Container:
-        """Attaches a container without a process; its network namespace is /run/netns/NAME.
+        """Attaches a container; its network namespace is /run/netns/NAME. With a ``command`` it is started
+        in it, else it has no process.
 
-        ``also`` are further networks that it is in. All texts are as the command line takes them.
+        ``also`` are further networks that it is in. All texts are as the command line takes them, further
+        ``options`` are those of ``weft.run``, and need a command.
         """
+        if command:
+            known = {"ip": _several(address), "mac": (mac,), "ifname": (ifname,), "alias": tuple(aliases)}
+            words = [f"{key}={value}" for key, values in known.items() for value in values if value]
+            return run(
+                command,
+                name,
+                network=[f"{self.name}:{','.join(words)}" if words else self.name, *also],
+                hostname=hostname,
+                dns=dns,
+                dns_search=search,
+                publish=publish,
+                root=self._root,
+                **options,
+            )
+        if options:
+            raise BadInput(f"{', '.join(options)}: a container without a command has none of these")
         join = Join(self.name, _several(address), mac, ifname, tuple(aliases))
         request = RunRequest(
             name=name,
@@ -104,13 +128,13 @@ class Network(Handle):
             search=tuple(search),
         )
         containers.create(self._work, request)
-        return Container(name, self._work)
+        return Container(name, self._work, self._root)
 
     def containers(self, names: Iterable[str]) -> list[Container]:
         """Attaches many plain containers as one durable change: all or none."""
         requests = [RunRequest(name, (Join(self.name),)) for name in names]
         found = containers.attach_many(self._work, requests)
-        return [Container(one.sandbox.name, self._work) for one in found]
+        return [Container(one.sandbox.name, self._work, self._root) for one in found]
 
     def connect(
         self,
@@ -153,42 +177,3 @@ class Network(Handle):
     def remove(self, force: bool = True) -> None:
         """Removes it, with its containers unless ``force`` is off: then Conflict names them."""
         networks.remove(self._work, self.name, force)
-
-
-class Container(Handle):
-    """A container that exists."""
-
-    __slots__ = ()
-
-    @classmethod
-    def get(cls, name: str, *, root: str = "") -> Self:
-        """An existing container, by name or unique id prefix; NotFound."""
-        work = open_work(root, quiet)
-        return cls(work.store.container(name)[0].name, work)
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """What ``weft inspect`` shows of it."""
-        return inspect.containers(self._work, (self.name,))[0]
-
-    @property
-    def address(self) -> str:
-        """Its address, without the prefix length; "" when it has exited."""
-        endpoint = self._work.store.endpoint(self.name)
-        return str(endpoint.address) if endpoint else ""
-
-    def publish(self, network: str, *specs: str) -> list[str]:
-        """Publishes ports on one of its networks; as ``IP:PORT:PORT/PROTO``, with those chosen by weft."""
-        from weft.engine import publish
-
-        return [str(p) for p in publish.publish(self._work, network, self.name, specs)]
-
-    def unpublish(self, network: str, *specs: str) -> None:
-        """Takes published ports back. NotFound."""
-        from weft.engine import publish
-
-        publish.unpublish(self._work, network, self.name, specs)
-
-    def remove(self, force: bool = True) -> None:
-        """Removes it; processes inside are killed unless ``force`` is off: then Conflict names them."""
-        removal.remove(self._work, (self.name,), force)

@@ -7,6 +7,10 @@ from weft.frontends.cli.main import show, work_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from weft.engine.enter import Entrance
+    from weft.engine.work import Work
     from weft.frontends.cli.args import Args
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -50,23 +54,51 @@ def here() -> str:
 def execute(args: Args) -> int:
     """``weft exec``: joins the container's namespaces and becomes the command, or waits for it where that is
     in another pid namespace; its status."""
+    import os
+
     if not args.tail:
         raise BadInput("`weft exec` needs a command", "usage: weft exec C [--] CMD...")
     from weft.engine.enter import Further, enter
 
-    given = args.one("workdir")
+    given, terminal = args.one("workdir"), args.on("tty")
+    keys = _keys(args) if terminal else b""
     more = Further(
         tuple(args.tail),
         env=environment(args),
-        added=added(args),
+        added=(("TERM", os.environ.get("TERM", "xterm")), *added(args)) if terminal else added(args),
         cwd=given,
         here=given or here(),
         user=args.one("user"),
         privileged=args.on("privileged"),
+        terminal=terminal,
     )
     work = work_for(args)
     place = enter(work, args.words[0], more)
     show(work, place.shell)
     if work.dry:
         return 0
+    if terminal or args.on("detach"):
+        return _apart(work, place, args, keys)
     return work.machine.become(place.launch, place.pid, place.started)
+
+
+def _keys(args: Args) -> bytes:
+    """The detach keys. BadInput for those, and where a terminal is wanted and there is none."""
+    from weft.core.model.policy import parse_detach_keys
+    from weft.frontends.cli.life import check_terminal
+
+    check_terminal(args)
+    return parse_detach_keys(args.one("detach-keys"))
+
+
+def _apart(work: Work, place: Entrance, args: Args, keys: bytes) -> int:
+    """A command with a terminal of its own, or in the background."""
+    machine: Any = work.machine
+    work.store.close()
+    if args.on("detach"):
+        machine.detached(place.launch, place.pid, place.started)
+        return 0
+    code = machine.on_terminal(place.launch, place.pid, place.started, args.on("interactive"), keys)
+    if code is None:
+        work.say("detached: the command goes on")
+    return code or 0

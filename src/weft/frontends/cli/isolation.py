@@ -77,13 +77,12 @@ def spec(args: Args, rows: tuple[tuple[str, str], ...]) -> Spec:
     """
     found, privileged = modes(args), args.on("privileged")
     root = _root(args)
-    mounts = (
-        isolation.root_mounts(privileged, _shm_size(args), found["ipc"])
-        if root
-        else isolation.shm(_shm_size(args), found["ipc"])
-        if found["ipc"] != "host"
-        else ()
-    )
+    if root:
+        mounts = isolation.root_mounts(privileged, _shm_size(args), found["ipc"])
+    else:
+        mounts = isolation.ipc_views(_shm_size(args), found["ipc"])
+        # Its root may make none of the host's.
+        mounts = (*mounts, *((isolation.TERMINALS,) if found["userns"] == "private" else ()))
     mapped = subordinate() if found["userns"] == "private" else ((), ())
     profile, locked = _security(args)
     own_init = args.one("init") != "false" and found["pid"] == "private"
@@ -96,7 +95,7 @@ def spec(args: Args, rows: tuple[tuple[str, str], ...]) -> Spec:
         hostname=args.one("hostname"),
         domainname=args.one("domainname"),
         namespaces=_namespaces(found),
-        mounts=(*mounts, *_volumes(args), *_tmpfs(args)),
+        mounts=(*mounts, *_own_mounts(args)),
         masked_paths=() if privileged else isolation.MASKED,
         readonly_paths=() if privileged else isolation.READ_ONLY,
         uid_mappings=mapped[0],
@@ -213,8 +212,14 @@ def _directory(args: Args, root: str) -> str:
     return wanted
 
 
-def _volumes(args: Args) -> tuple[Mount, ...]:
-    return tuple([_volume(text) for text in args.many("volume")])
+def _own_mounts(args: Args) -> list[Mount]:
+    """Those of --volume and --tmpfs: what is inside of another after that. BadInput."""
+    found = [*[_volume(text) for text in args.many("volume")], *_tmpfs(args)]
+    places = [mount.destination for mount in found]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise BadInput(f"{twice!a} is given twice to mount something at")
+    return sorted(found, key=lambda mount: mount.destination.count("/"))
 
 
 def _volume(text: str) -> Mount:

@@ -200,7 +200,8 @@ def spec(args: Args) -> int:
     except FileExistsError:
         raise Conflict(f"{path} exists already", "remove it first") from None
     except OSError as error:
-        raise BadInput(f"{path}: {error.strerror}") from None
+        hint = f"make it first: mkdir -p {args.one('bundle')}" if error.errno == 2 else ""
+        raise BadInput(f"{path}: {error.strerror}", hint) from None
     with open(fd, "wb") as file:
         file.write(data)
     out(path)

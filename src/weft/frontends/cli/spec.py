@@ -57,9 +57,10 @@ _CONNECT: tuple[Flag, ...] = (
 _EXEC: tuple[Flag, ...] = (
     ("--env -e", "K=V...", "set an environment variable"),
     ("--workdir -w", "DIR", "working directory (default: the caller's; the container's with --rootfs)"),
-    ("--detach -d", "!", "in the background"),
-    ("--interactive -i", "!", "keep stdin open"),
-    ("--tty -t", "!", "a terminal of its own"),
+    ("--detach -d", "", "in the background"),
+    ("--interactive -i", "", "keep stdin open; without -t it always is"),
+    ("--tty -t", "", "a terminal of its own; -it passes the caller's through"),
+    ("--detach-keys", "KEYS", "what leaves a terminal and lets the command go on (default: ctrl-p,ctrl-q)"),
     ("--user -u", "USER[:GROUP]", "as another user (default: the container's)"),
     ("--privileged", "", "with all capabilities and without a seccomp filter"),
 )
