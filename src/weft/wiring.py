@@ -156,3 +156,9 @@ def loopback_serve(control: int, listener: int) -> None:
     from weft.services.loopback import serve
 
     serve(control, listener)
+
+
+def cgroup_private(privileged: bool) -> bool:
+    """Whether a container has a cgroup namespace of its own unless something else is asked for: Docker's
+    rule, where there is version 2 alone, and not for privileged ones."""
+    return not privileged and is_there("/sys/fs/cgroup/cgroup.controllers")

@@ -76,6 +76,10 @@ def spec(args: Args, rows: tuple[tuple[str, str], ...]) -> Spec:
     ``rows`` are the environment.
     """
     found, privileged = modes(args), args.on("privileged")
+    if not found["cgroupns"]:
+        from weft.wiring import cgroup_private
+
+        found["cgroupns"] = "private" if cgroup_private(privileged) else "host"
     root = _root(args)
     if root:
         mounts = isolation.root_mounts(privileged, _shm_size(args), found["ipc"])
@@ -129,7 +133,7 @@ def _namespaces(found: dict[str, str]) -> tuple[Namespace, ...]:
     listed = [Namespace("net"), Namespace("mnt")]
     for kind, flag in kinds.items():
         mode = found[flag]
-        if mode == "host" or not mode:
+        if mode == "host":
             continue
         listed.append(Namespace(kind, mode if mode.startswith("container:") else ""))
     return tuple(listed)

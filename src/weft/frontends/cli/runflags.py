@@ -34,7 +34,11 @@ RUN: tuple[Flag, ...] = (
     ("--ipc", "MODE", "private (default), none, shareable, host, or container:C (a shareable one)"),
     ("--uts", "MODE", "private (default) or host: whose host name it has"),
     ("--userns", "MODE", "host (default) or private: its root is nobody outside (subuid(5))"),
-    ("--cgroupns", "MODE", "host (default) or private: /proc/PID/cgroup begins at its own cgroup"),
+    (
+        "--cgroupns",
+        "MODE",
+        "private or host (default: private with cgroup v2 alone): its cgroup is the root it sees",
+    ),
     ("--memory -m", "SIZE", "at most so much memory, as 512m; at least 6m (default: 0, no limit)"),
     ("--cpus", "N", "at most so many CPUs' time, as 1.5 (default: 0, no limit)"),
     ("--pids-limit", "N", "at most so many processes and threads (default: 0, no limit)"),
