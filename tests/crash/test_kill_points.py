@@ -112,11 +112,23 @@ def told(host: Host, story: Story, count: int | None) -> tuple[int, int]:
     return len(chosen), hits
 
 
+#: Stories whose like is in the fast set; all are told in the campaign.
+ALIKE = frozenset(
+    (
+        "net-create-second net-connect-namespace net-publish-next net-unpublish-last net-rm-force"
+        " run-foreground run-next-port run-detached-ends rm-exited rm-one-port ns-adopt wire-host"
+        " switch-add switch-unplug switch-rm kill"
+    ).split()
+)
+QUICK = [name for name in STORIES if name not in ALIKE]
+
+
 def test_enough_points() -> None:
-    assert len(STORIES) * (FAST - 1) >= 40
+    assert STORIES.keys() > ALIKE
+    assert len(QUICK) * (FAST - 1) >= 40
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", QUICK)
 def test_some_points(host: Host, name: str) -> None:
     tried, hits = told(host, STORIES[name], FAST)
     assert tried == FAST

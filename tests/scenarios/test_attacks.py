@@ -277,14 +277,10 @@ def _is_isolated(link: dict[str, Any]) -> bool:
     return bool(link.get("linkinfo", {}).get("info_slave_data", {}).get("isolated"))
 
 
-def _cells() -> Iterator[object]:
-    for mode in (0, 1):
-        for name in CELLS:
-            marks = () if name in SAMPLE else (pytest.mark.campaign,)
-            yield pytest.param(mode, name, id=f"bridge-nf-{mode}-{name}", marks=marks)
-
-
-@pytest.mark.parametrize(("ground", "cell"), list(_cells()), indirect=["ground"], scope="module")
+@BOTH
+@pytest.mark.parametrize(
+    "cell", [pytest.param(name, marks=() if name in SAMPLE else pytest.mark.campaign) for name in CELLS]
+)
 def test_unreachable(targets: Ground, cell: str) -> None:
     assert CELLS[cell](targets, 0.4) == "nothing"
 

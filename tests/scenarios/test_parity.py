@@ -237,7 +237,15 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+#: Their parts are in others; minutes together.
+LONGER = frozenset(
+    ("many at once, and a network with its members", "hostile but legal names", "the same name again")
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.campaign if n in LONGER else ()) for n in SCENARIOS]
+)
 def test_both_ways(twins: Twins, name: str) -> None:
     for step in SCENARIOS[name]:
         both(twins, words(step))
