@@ -181,13 +181,13 @@ def test_the_guards_hold_between_bridges(wide: Wide, liar: str, other: str) -> N
     (mac,) = [link["address"] for link in json.loads(host.ip("-j", "link", "show", "eth0", netns=liar))]
     host.ip("address", "add", f"{free}/16", "dev", "eth0", netns=liar)
     host.ip("address", "add", f"{free6}/64", "dev", "eth0", "nodad", netns=liar)
-    ping = ("ping", "-n", "-c1", "-W1")
+    ping = ("ping", "-n", "-c1", "-W0.4")
     try:
         for address, source in ((target, free), (target6, free6)):
             sent = host.run([*ping, "-I", source, address], netns=liar, check=False)
             assert sent.returncode == 1, sent
         host.ip("link", "set", "eth0", "address", "02:00:00:00:00:99", netns=liar)
-        assert not host.pings(target, netns=liar, timeout=1)
+        assert not host.pings(target, netns=liar, timeout=0.4)
     finally:
         host.ip("link", "set", "eth0", "address", mac, netns=liar)
         host.ip("address", "del", f"{free}/16", "dev", "eth0", netns=liar)

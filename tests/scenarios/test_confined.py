@@ -286,12 +286,18 @@ def test_a_joiner_starts_again_with_its_donor(host: Host, kind: str) -> None:
 
     before = of("a")
     assert of("j") == before
+    # Held open, so that its number is not another's when it is gone.
+    pid = host.weft_json("inspect", "a")[0]["pid"]
+    held = host.popen(["sh", "-c", f"exec 9</proc/{pid}/ns/{kind}; echo; exec sleep 1000"])
+    assert held.stdout
+    assert held.stdout.readline() == "\n"
     host.weft("restart", "-t", "0", "j")
     assert of("j") == before
     host.weft("restart", "-t", "0", "a")
     assert of("a") != before
     host.weft("restart", "-t", "0", "j")
     assert of("j") == of("a") != before
+    held.end()
     host.weft("stop", "-t", "0", "j", "a")
     refused = host.weft("start", "j", check=False)
     assert (refused.returncode, "a is not running" in refused.stderr) == (4, True), refused.stderr

@@ -66,19 +66,22 @@ def test_its_own_pids(one: Host) -> None:
     assert shell(one, "echo $$", "--rm", "--init=false", name="first").stdout == "1\n"
 
 
-def test_where_there_is_version_2_alone_the_cgroup_namespace_is_its_own(one: Host) -> None:
+def test_where_there_is_version_2_alone_the_cgroup_namespace_is_its_own(host: Host) -> None:
     """As Docker has it: its cgroup is the root that it sees; unless something else is asked for."""
-    one.sh("umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup")
-    try:
-        host = one.sh("readlink /proc/self/ns/cgroup")
-        look = ("--", "sh", "-c", "readlink /proc/self/ns/cgroup; grep ^0:: /proc/self/cgroup")
-        own, place = run(one, "--rm", *look).stdout.splitlines()
-        assert own != host.strip() and place == "0::/"
-        for flag in ("--cgroupns=host", "--privileged"):
-            own, place = run(one, "--rm", flag, *look).stdout.splitlines()
-            assert own == host.strip() and place.endswith("/weft/c"), flag
-    finally:
-        one.sh("umount /sys/fs/cgroup")
+    host.sh("umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+    outer = host.sh("readlink /proc/self/ns/cgroup").strip()
+
+    def look(*flags: str) -> list[str]:
+        asked = ("--", "sh", "-c", "readlink /proc/self/ns/cgroup; grep ^0:: /proc/self/cgroup")
+        return host.weft(
+            "run", "--rm", "--name", "c", "--network", "none", *flags, *asked
+        ).stdout.splitlines()
+
+    own, place = look()
+    assert own != outer and place == "0::/"
+    for flag in ("--cgroupns=host", "--privileged"):
+        own, place = look(flag)
+        assert own == outer and place.endswith("/weft/c"), flag
 
 
 def test_its_own_hostname(one: Host) -> None:

@@ -263,7 +263,14 @@ def test_always_until_it_is_stopped(one: Host) -> None:
     one.weft("start", "c")
     assert settle(one, lambda: inspect(one)["restart_count"] != count)
     one.weft("rm", "-f", "c")
-    assert settle(one, lambda: "weft" not in one.run(["ps", "-eo", "args"]).stdout)
+    left: list[str] = []
+
+    def gone() -> bool:
+        lines = one.run(["ps", "-eo", "pid,ppid,stat,etimes,args"]).stdout.splitlines()
+        left[:] = [line for line in lines if "weft" in line]
+        return not left
+
+    assert settle(one, gone), left
 
 
 def test_a_pause_that_grows(one: Host) -> None:
