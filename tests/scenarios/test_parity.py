@@ -239,7 +239,13 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
 
 #: Their parts are in others; minutes together.
 LONGER = frozenset(
-    ("many at once, and a network with its members", "hostile but legal names", "the same name again")
+    (
+        "many at once, and a network with its members",
+        "hostile but legal names",
+        "the same name again",
+        "unusual subnets",
+        "two networks, one of them made when first needed",
+    )
 )
 
 
