@@ -267,7 +267,7 @@ def test_always_until_it_is_stopped(one: Host) -> None:
 
     def gone() -> bool:
         lines = one.run(["ps", "-eo", "pid,ppid,stat,etimes,args"]).stdout.splitlines()
-        left[:] = [line for line in lines if "weft" in line]
+        left[:] = [line for line in lines if "/weft " in line or "weft-init" in line]
         return not left
 
     assert settle(one, gone), left
