@@ -205,6 +205,7 @@ def decide_endpoint(
         sysctls=interface_sysctls(join, ifname),
         routes=_hops(network, join),
         shard=shard_for(work, network, claims),
+        options=join.options,
     )
     return endpoint, chosen
 
