@@ -15,7 +15,7 @@ from weft.core.ops.link import LinkDel
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, events, ports, removal
+from weft.engine import container, driven, events, ports, removal
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
 from weft.engine.work import CONNECT, DISCONNECT
@@ -87,7 +87,7 @@ def _connect(
         *container.shard_steps(work, [(network, endpoint)]),
         *ports.hold_ports(work, [endpoint]),
         *(_own_hosts(work, sandbox) if own else []),
-        *driver.endpoint_wants(network, sandbox, endpoint, netns),
+        *driven.endpoint_wants(network, sandbox, endpoint, netns),
         *_gateways(members, after, netns or sandbox.name),
         *driver.flush_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
@@ -240,9 +240,10 @@ def _switch(work: Work, name: str, path: str, old: str) -> HostsSwitch:
 
 def _gateways(before: container.Members, after: container.Members, where: str) -> list[Op]:
     """What changes about the default routes when a container's networks change."""
-    old = {r.gateway.version: r for r in driver.default_routes(before, where)}
-    ops: list[Op] = []
-    for route in driver.default_routes(after, where):
+    found = driver.default_routes(before, where)
+    old = {r.gateway.version: r for r in found if not r.beside}
+    ops: list[Op] = [r for r in driver.default_routes(after, where) if r.beside and r not in found]
+    for route in [r for r in driver.default_routes(after, where) if not r.beside]:
         was = old.get(route.gateway.version)
         if was is None:
             ops.append(route)

@@ -21,7 +21,7 @@ from weft.core.model.state import Life, State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import events, group, lease, ports
+from weft.engine import driven, events, group, lease, ports
 from weft.engine.lease import Chosen, Claims
 from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
 from weft.engine.spec import opened
@@ -352,7 +352,7 @@ def _wants(
     lines = work.own_hosts_lines(sandbox) if own else None
     ops = list(driver.sandbox_wants(sandbox, shown, lines, rooted=rooted))
     for network, endpoint in members:
-        ops += driver.endpoint_wants(network, sandbox, endpoint)
+        ops += driven.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
     ops += driver.flush_wants([p for _, e in members for p in e.publish])
     for network, endpoint in members:

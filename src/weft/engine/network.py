@@ -12,7 +12,7 @@ from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import events, pools
+from weft.engine import driven, events, pools
 from weft.engine.work import NETWORK
 
 TYPE_CHECKING = False
@@ -231,7 +231,7 @@ def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
         ops += _forwarding(network, facts)
     from weft.core.firewall.foreign import foreign_wants  # much to import, and not for every command
 
-    wanted = driver.network_wants(network, work.hosts_file(network.name))
+    wanted = driven.network_wants(network, work.hosts_file(network.name))
     return Plan((*ops, *wanted, *foreign_wants(network, work.machine.foreign_facts())))
 
 
@@ -322,7 +322,7 @@ def _remove(work: Work, network: Network, members: list[str]) -> None:
 def _removal(work: Work, network: Network, last: bool) -> Plan:
     """The way back of making it. Ports that something still holds go as a group, with one wait."""
     made = (*driver.tables_want(network.root),) if last else ()
-    wanted = driver.network_wants(network, work.hosts_file(network.name))
+    wanted = driven.network_wants(network, work.hosts_file(network.name))
     if last:
         # The elements go with their tables.
         wanted = tuple([op for op in wanted if op.kind != "nft"])

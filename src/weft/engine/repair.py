@@ -13,7 +13,7 @@ from weft.core.plan import diff
 from weft.core.plan.diff import Seen
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import rebuild, removal, target
+from weft.engine import driven, rebuild, removal, target
 from weft.engine.reaping import reap
 from weft.engine.work import REPAIR
 
@@ -213,7 +213,7 @@ def _network(work: Work, network: Network, members: Sequence[Member], seen: Seen
     ops: list[Op] = []
     if not network.internal:
         ops += [driver.forwarding(v) for v in (4, 6) if (network.ipv4 if v == 4 else network.ipv6)]
-    ops += driver.network_wants(network, work.hosts_file(network.name))
+    ops += driven.network_wants(network, work.hosts_file(network.name))
     hosts = [work.hosts_file(network.name)]
     places = [(m.sandbox, e) for m in members for n, e in m.places if n.name == network.name]
     lines = [op for sandbox, e in places for op in driver.names_want(sandbox, e, hosts)]
@@ -254,7 +254,7 @@ def _container(work: Work, member: Member, own: frozenset[str], seen: Seen) -> l
         if diff.plugged(network, endpoint, seen):
             continue
         netns = member.where if sandbox.target else ""
-        wants = driver.endpoint_wants(network, sandbox, endpoint, netns)
+        wants = driven.endpoint_wants(network, sandbox, endpoint, netns)
         inside += diff.endpoint_steps(wants, seen)
     ops += inside
     if fresh:
