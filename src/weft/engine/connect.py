@@ -11,7 +11,6 @@ from weft.core.model.target import parse_target
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsSwitch, HostsUncopy, OwnHosts
 from weft.core.ops.hop import GatewayChange
-from weft.core.ops.link import LinkDel
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
@@ -35,10 +34,12 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 class Called(Record):
     """What a namespace is called in networks, ``runc:web``, and its host name there, where somebody knows
-    better than TARGET says."""
+    better than TARGET says; ``labels`` are what its engine knows it by, ``dns`` its own name servers."""
 
     name: str
     hostname: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    dns: tuple[str, ...] = ()
 
 
 def connect(
@@ -147,7 +148,14 @@ def _sandbox(work: Work, target: Target, called: Called | None) -> tuple[Sandbox
     hostname = called.hostname if called else hostname
     plain = hostname if _is_hostname(hostname) else ""
     sandbox = Sandbox(
-        work.store.root, name, plain, created=work.machine.now(), target=str(target), inode=found.inode
+        work.store.root,
+        name,
+        plain,
+        dns=called.dns if called else (),
+        created=work.machine.now(),
+        target=str(target),
+        inode=found.inode,
+        labels=called.labels if called else (),
     )
     if work.store.has_container(name) and work.store.container(name)[0].inode != found.inode:
         raise Conflict(
@@ -160,12 +168,11 @@ def _connected_as(work: Work, inode: int) -> str:
     """What a foreign namespace is called in the networks that it is in; "" when it is in none."""
     from weft.engine.target import find
 
-    for sandbox, _ in work.store.foreign():
+    for sandbox in work.store.foreign_at(inode):
         # Inode numbers are used again: what it was called then must lead there now.
-        if sandbox.inode == inode:
-            now = find(work, sandbox.target)
-            if now is not None and now.inode == inode:
-                return sandbox.name
+        now = find(work, sandbox.target)
+        if now is not None and now.inode == inode:
+            return sandbox.name
     return ""
 
 
@@ -256,7 +263,10 @@ def _gateways(before: container.Members, after: container.Members, where: str) -
 
 def introduce(work: Work, endpoint: Endpoint) -> None:
     """Waits until a new endpoint's port forwards, then tells its neighbours who has its addresses."""
-    if not work.machine.wait_port(endpoint.host_ifname):
+    network = work.store.find_network(endpoint.network)
+    if network is None or network.driver == "ipvlan":
+        return  # its MAC is the host's, which the neighbours know
+    if network.bridged and not work.machine.wait_port(endpoint.host_ifname):
         work.say(f"warning: the bridge port {endpoint.host_ifname} does not forward after 5 s")
     with work.machine.lock():
         if not work.store.has_container(endpoint.container):
@@ -317,7 +327,7 @@ def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     if where and not sandbox.target:
         ops += _left_hosts(work, sandbox, network, not rest)
     ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
-    ops.append(LinkDel(endpoint.host_ifname, endpoint.mark))
+    ops += driven.unplugged(network, endpoint, where)
     if where:
         ops += _other_gateways(members, rest, where)
     plan = Plan(tuple(ops))

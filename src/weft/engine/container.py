@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
 from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
-from weft.core.model.names import mark
+from weft.core.model.names import mac_text, mark
 from weft.core.model.network import (
     ADOPTED_PORTS,
     BRIDGE_PORTS,
@@ -193,20 +193,30 @@ def decide_endpoint(
     claims.macs.add((network.name, join.mac))
     cidrs, chosen = lease.addresses(work, network, join, claims)
     ifname = _ifname(network, join, others)
+    mac = _parent_mac(work, network) if network.option("mode") == "passthru" else join.mac
     endpoint = Endpoint(
         root=store.root,
         network=network.name,
         container=container,
         addresses=cidrs,
-        mac=join.mac,
+        mac=mac,
         ifname=ifname,
         aliases=join.aliases,
         priority=join.priority,
         sysctls=interface_sysctls(join, ifname),
         routes=_hops(network, join),
         shard=shard_for(work, network, claims),
+        options=join.options,
     )
     return endpoint, chosen
+
+
+def _parent_mac(work: Work, network: Network) -> str:
+    """In passthru a container has the MAC of the link that it is on. KernelError when that is gone."""
+    for link in work.machine.links_of(""):
+        if link.ifname == network.device and link.mac:
+            return mac_text(link.mac)
+    raise _gone(network)
 
 
 def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
@@ -227,6 +237,8 @@ def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
 def shard_for(work: Work, network: Network, claims: Claims) -> int:
     """The first of a network's bridges that has a port left: another one is made before the kernel's
     limit."""
+    if not network.bridged:
+        return 0
     room = ADOPTED_PORTS if network.adopted else BRIDGE_PORTS
     for shard in range(1 if network.adopted else SHARDS + 1):
         key = network.name, shard
@@ -371,7 +383,11 @@ def preparation(work: Work, networks: Iterable[Network], found: Sequence[Attache
 
 def check_network(work: Work, network: Network) -> None:
     """A network is whole: without its bridge and the guards nothing is attached. KernelError."""
-    facts = work.machine.network_facts(network.bridge)
+    facts = work.machine.network_facts(network.device)
+    if not network.bridged:
+        if facts.bridge is None:
+            raise _gone(network)
+        return
     if facts.bridge is None or network.mark not in facts.bridge.altnames:
         raise KernelError(
             f"bridge {network.bridge} of network {network.name} is gone, or no longer weft's",
@@ -382,6 +398,13 @@ def check_network(work: Work, network: Network) -> None:
             "the firewall tables of weft are gone: without its guards no container is attached",
             hint="somebody flushed nftables; `weft repair` makes them again",
         )
+
+
+def _gone(network: Network) -> KernelError:
+    return KernelError(
+        f"the interface {network.device} that network {network.name} is on is gone",
+        hint="members of it are made on that interface",
+    )
 
 
 def _make_room(work: Work, found: Attached) -> list[Op]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weft.core.drivers import bridge
+from weft.core.ops.link import LinkDel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
     from weft.core.drivers import macvlan
 
     return macvlan.network_wants(hosts)
+
+
+def unplugged(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...]:
+    """What takes a container's link away; ``where``: its namespace, "" when that is gone."""
+    if network.bridged:
+        return (LinkDel(endpoint.host_ifname, endpoint.mark),)
+    return (LinkDel(endpoint.ifname, endpoint.mark, where),) if where else ()
 
 
 def endpoint_wants(

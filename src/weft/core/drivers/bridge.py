@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element, shard_elements
 from weft.core.model.names import mac_of, mark
-from weft.core.model.network import link_local
+from weft.core.model.network import DEFAULT_ROUTE, METRIC, link_local
 from weft.core.ops.address import AddressAdd, AddressLend
 from weft.core.ops.conntrack import ConntrackFlush
 from weft.core.ops.file import HostsAdd, HostsCopy, HostsFile, OwnHosts
@@ -301,14 +301,15 @@ def gateway_of(members: Iterable[tuple[Network, Endpoint]], version: int) -> tup
     """Which of a container's endpoints gives the default route of a family: the highest priority; of those
     the
     one with both families; of those the first by name, as Docker has it (libnetwork/sandbox.go)."""
-    fit = [(n, e) for n, e in members if _leads_out(n, e, version) and not n.option("metric")]
+    fit = [(n, e) for n, e in members if _leads_out(n, e, version) and not n.option(METRIC)]
     fit.sort(key=lambda pair: (-pair[1].priority, not (pair[0].ipv4 and pair[0].ipv6), pair[0].name))
     return fit[0] if fit else None
 
 
 def _leads_out(network: Network, endpoint: Endpoint, version: int) -> bool:
     no_route = network.internal or network.option("no_default_route") == "true"
-    return not no_route and endpoint.address_of(version) is not None
+    allowed = not no_route and endpoint.option(DEFAULT_ROUTE, "true") == "true"
+    return allowed and endpoint.address_of(version) is not None
 
 
 #: Of a default route in a namespace that is somebody else's: the one that he gave it goes first.
@@ -322,10 +323,11 @@ def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> l
         chosen = gateway_of(members, version)
         if chosen is not None:
             foreign = FOREIGN_METRIC if ":" in chosen[1].container else 0
-            found.append(_by(*chosen, version, where, foreign))
-        ranked = [(n, e) for n, e in members if n.option("metric") and _leads_out(n, e, version)]
+            metric = int(chosen[1].option(METRIC, str(foreign)))
+            found.append(_by(*chosen, version, where, metric))
+        ranked = [(n, e) for n, e in members if n.option(METRIC) and _leads_out(n, e, version)]
         ranked.sort(key=lambda pair: -pair[1].priority)
-        found += [_by(n, e, version, where, int(n.option("metric")))._replace(beside=True) for n, e in ranked]
+        found += [_by(n, e, version, where, int(n.option(METRIC)))._replace(beside=True) for n, e in ranked]
     return found
 
 

@@ -14,11 +14,8 @@ if TYPE_CHECKING:
     from weft.core.model.network import Endpoint, Network
     from weft.core.ops.base import Op
 
-#: The modes of each driver, the first where none is asked for (linux/if_link.h; Docker's and netavark's too).
-MODES = {
-    "macvlan": ("bridge", "private", "vepa", "passthru", "source"),
-    "ipvlan": ("l2", "l3", "l3s"),
-}
+#: The mode of each driver where none is asked for.
+_MODES = {"macvlan": "bridge", "ipvlan": "l2"}
 
 
 def shares_mac(network: Network) -> bool:
@@ -40,7 +37,7 @@ def birth(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...]:
         link_kind=network.driver,
         ifname=endpoint.ifname,
         parent=network.option("parent"),
-        mode=network.option("mode", MODES[network.driver][0]),
+        mode=network.option("mode", _MODES[network.driver]),
         mac="" if shares_mac(network) else endpoint.hardware,
         mtu=network.mtu,
         peer_netns=where,
