@@ -27,9 +27,7 @@ def unplugged(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...
     return (LinkDel(endpoint.ifname, endpoint.mark, where),) if where else ()
 
 
-def endpoint_wants(
-    network: Network, sandbox: Sandbox, endpoint: Endpoint, netns: str = ""
-) -> tuple[Op, ...]:
+def endpoint_wants(network: Network, sandbox: Sandbox, endpoint: Endpoint, netns: str = "") -> tuple[Op, ...]:
     """A container's place in a network; ``netns`` as for the bridge driver."""
     if network.bridged:
         return bridge.endpoint_wants(network, sandbox, endpoint, netns)

@@ -42,8 +42,8 @@ class NetworkRequest(Record):
     internal: bool = False
     isolated: bool = False
     nat: str = ""
-    driver: str = "bridge"
     options: tuple[tuple[str, str], ...] = ()
+    driver: str = "bridge"
 
 
 class Checked(Record):
@@ -213,7 +213,9 @@ def _check_host(
             )
     link = facts.link(network.bridge)
     if link is None and not network.managed:
-        raise NotFound(f"there is no bridge {network.bridge} to be used as it is", "make it, or leave unmanaged out")
+        raise NotFound(
+            f"there is no bridge {network.bridge} to be used as it is", "make it, or leave unmanaged out"
+        )
     if link is None or network.mark in link.altnames:
         return None
     if link.kind != "bridge" or any(name.startswith("weft:") for name in link.altnames):
@@ -230,7 +232,9 @@ def _on_parent(work: Work, network: Network, facts: HostFacts) -> Network:
     NotFound."""
     parent = network.option("parent") or facts.uplink
     if not parent:
-        raise BadInput(f"{network.driver} needs a link to be on, and no default route names one", "-o parent=IF")
+        raise BadInput(
+            f"{network.driver} needs a link to be on, and no default route names one", "-o parent=IF"
+        )
     link = next((one for one in work.machine.links_of("") if parent in (one.ifname, *one.altnames)), None)
     if link is None:
         raise NotFound(f"there is no interface {parent} to be the parent of network {network.name}")

@@ -101,7 +101,9 @@ _BRIDGED = (
     " host_ipv6 isolate unmanaged"
 ).split()
 #: What is kept with a network; the others are its fields.
-KEPT = ("ifname_prefix host_ipv4 host_ipv6 parent mode bclim isolate unmanaged metric no_default_route").split()
+KEPT = (
+    "ifname_prefix host_ipv4 host_ipv6 parent mode bclim isolate unmanaged metric no_default_route"
+).split()
 
 #: What each key takes; its value comes back as it is kept.
 _KEYS: dict[str, Callable[[str, str], str]] = {

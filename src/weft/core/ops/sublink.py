@@ -17,8 +17,7 @@ class SublinkAdd(Op):
     """A macvlan or ipvlan on the host's link ``parent``, in its namespace from birth.
 
     ``mode`` is that of its kind. ``mac`` is empty for ipvlan and passthru, which have their parent's.
-    ``broadcast_cutoff`` "" is the kernel's own choice. It is marked by a LinkMark after it, as that is another
-    namespace's; ``born`` is the MAC by which one is known that was never marked.
+    ``broadcast_cutoff`` "" is the kernel's own choice. A LinkMark after it marks it, in its namespace.
     """
 
     link_kind: str
