@@ -141,6 +141,16 @@ def detach(work: Work, name: str, networks: Collection[str] = (), keep: bool = F
         return bool(was)
 
 
+def tidy(work: Work, names: Sequence[str]) -> None:
+    """Removes those of these networks that an engine made and nobody is in. The first error is raised at the
+    end."""
+    with work.machine.lock():
+        work.recover()
+        errors = _drop_empty(work, names)
+    if errors:
+        raise errors[0]
+
+
 def leave(work: Work, sandbox: Sandbox, networks: Collection[str] | None = None) -> list[WeftError]:
     """Out of these networks, or of all. The lock is held."""
     errors = []

@@ -8,7 +8,7 @@ from weft.core.model.network import DEFAULT_ROUTE, METRIC, link_local
 from weft.core.ops.address import AddressAdd, AddressLend
 from weft.core.ops.conntrack import ConntrackFlush
 from weft.core.ops.file import HostsAdd, HostsCopy, HostsFile, OwnHosts
-from weft.core.ops.hop import RouteAdd
+from weft.core.ops.hop import RefusalAdd, RouteAdd
 from weft.core.ops.link import AddrGenNone, BridgeAdd, BridgeAdopt, LinkGroup, LinkUp, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackStart
 from weft.core.ops.netns import EtcNetns, NetnsAdd, NetnsAttach, Sysctl
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from weft.core.model.network import Endpoint, Network, Sandbox
+    from weft.core.model.network import Endpoint, Hop, Network, Sandbox
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
 
@@ -262,8 +262,14 @@ def inside_wants(sandbox: Sandbox, endpoint: Endpoint, netns: str = "") -> tuple
         *[Sysctl(key, value, netns=where) for key, value in endpoint.sysctls],
         *([AddrGenNone(ifname, where)] if six else []),
         *_addressed(endpoint, where, six),
-        *[RouteAdd(r.to, r.via, ifname, where) for r in endpoint.routes],
+        *[_route(r, ifname, where) for r in endpoint.routes],
     )
+
+
+def _route(hop: Hop, ifname: str, where: str) -> RouteAdd | RefusalAdd:
+    if hop.type == "unicast":
+        return RouteAdd(hop.to, hop.via, ifname, where, hop.metric)
+    return RefusalAdd(hop.to, hop.type, where, hop.metric)
 
 
 def _families(ifname: str, where: str, six: bool, foreign: bool) -> tuple[Sysctl, ...]:
