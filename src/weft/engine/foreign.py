@@ -141,6 +141,28 @@ def detach(work: Work, name: str, networks: Collection[str] = (), keep: bool = F
         return bool(was)
 
 
+def open_loopback(work: Work, target: str) -> None:
+    """Sets ``lo`` up in a namespace of somebody else's. NotFound."""
+    from weft.core.ops.link import LinkUp
+    from weft.core.plan.plan import Plan
+
+    with work.machine.lock():
+        found = find(work, target)
+        if found is not None:
+            work.machine.apply(Plan((LinkUp("lo", found.netns),)), work.step)
+        work.machine.unpin()
+
+
+def set_option(work: Work, name: str, key: str, value: str) -> None:
+    """Sets an option of a network of which nothing in the kernel depends; "" takes it out. NotFound."""
+    with work.machine.lock():
+        work.recover()
+        found = work.store.network(name)
+        rest = [pair for pair in found.options if pair[0] != key]
+        with work.store.write():
+            work.store.set_options(name, (*rest, *([(key, value)] if value else [])))
+
+
 def tidy(work: Work, names: Sequence[str]) -> None:
     """Removes those of these networks that an engine made and nobody is in. The first error is raised at the
     end."""

@@ -50,6 +50,14 @@ class Field:
         """Whether it asks for anything: not 0, "", false, nor empty."""
         return self._value is not _MISSING and bool(self._value)
 
+    def is_array(self) -> bool:
+        """Whether it is an array, where an object may stand as well."""
+        return isinstance(self._value, list)
+
+    def value(self) -> Any:
+        """All of it as it is: for who passes it on."""
+        return self._value
+
     def wrong(self, why: str, hint: str = "") -> BadInput:
         """The error that this value is."""
         return BadInput(f"{self.path or 'the document'}: {why}", hint)
