@@ -115,9 +115,7 @@ def _input(line: Line) -> Field:
             size += len(part)
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", 22) or 22
-        raise BadInput(
-            f"failed to load network options: IO error: {posix.strerror(number)} (os error {number})"
-        ) from None
+        raise BadInput(f"IO error: {posix.strerror(number)} (os error {number})") from None
     return read.document(b"".join(parts))
 
 
