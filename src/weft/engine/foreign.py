@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from weft.core.model.errors import BadInput, Conflict, WeftError
 from weft.engine import connect, network
+from weft.engine.network import ENGINE
 from weft.engine.target import find
 
 TYPE_CHECKING = False
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     #: A network to be in, and what is published there.
     Wish = tuple[Join, tuple[Publish, ...]]
 
-#: The label of a network that an engine made: it goes with its last member.
-ENGINE = "weft.engine"
 
 
 def ensure(work: Work, request: NetworkRequest, engine: str) -> Network:
