@@ -96,7 +96,7 @@ def _connect(
         *driven.endpoint_wants(network, sandbox, endpoint, netns),
         *first,
         *_gateways(members, after, netns or sandbox.name),
-        *driver.flush_wants(endpoint.publish),
+        *driver.fresh_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
         *(_copies(work, sandbox, after) if own else []),
     ]
