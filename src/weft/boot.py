@@ -218,7 +218,7 @@ def run(root: str) -> None:
 
         main(sys.argv[2:])
     door = _door()
-    _warm_up(root, [door] if door else sys.argv[1:])
+    _warm_up(root, [door, *[w for w in sys.argv[1:] if w.isalpha()][:1]] if door else sys.argv[1:])
     if door:
         room = __import__(f"weft.frontends.{door}.main", fromlist=["entry"])
         room.entry()
