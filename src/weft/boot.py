@@ -34,6 +34,19 @@ _HEAD = __import__("_frozen_importlib_external").MAGIC_NUMBER + bytes(4)
 _LARGEST = 1 << 24
 #: A file is as old as the list by which it was put together.
 _LIST = "weft.hot"
+#: The programs that engines start: by what they are called there, the front end that answers. `weft netavark`
+#: is the same as `weft-netavark`. CNI's are the plug-ins whose names existing configurations have.
+DOORS = {
+    **dict.fromkeys(("weft-netavark", "netavark"), "netavark"),
+    **dict.fromkeys(("weft-aardvark", "aardvark-dns"), "aardvark"),
+    **dict.fromkeys(
+        (
+            "weft-cni", "bridge", "ptp", "macvlan", "host-local", "static", "portmap", "firewall",
+            "bandwidth", "tuning", "loopback",
+        ),
+        "cni",
+    ),
+}  # fmt: skip
 #: So few objects are garbage in cycles that looking for them costs a command more than they do.
 _GC_THRESHOLD = 100_000
 
@@ -186,6 +199,17 @@ def _warm_up(root: str, words: Sequence[str]) -> None:
         keep(root, name, needed)
 
 
+def _door() -> str:
+    """Whose front end answers; "" for weft's own. Afterwards argv begins with the name that was called."""
+    called = sys.argv[0].rpartition("/")[2]
+    words = ("netavark", "aardvark", "cni")
+    if called not in DOORS and sys.argv[1:2] and sys.argv[1] in words:
+        sys.argv[:2] = [f"weft-{sys.argv[1]}"]
+    else:
+        sys.argv[0] = called if called in DOORS else sys.argv[0]
+    return DOORS.get(sys.argv[0], "")
+
+
 def run(root: str) -> None:
     """Runs the command line with the modules below ``root``; does not return."""
     gc.set_threshold(_GC_THRESHOLD)
@@ -193,7 +217,11 @@ def run(root: str) -> None:
         from weft.services.monitor_loop import main
 
         main(sys.argv[2:])
-    _warm_up(root, sys.argv[1:])
+    door = _door()
+    _warm_up(root, [door] if door else sys.argv[1:])
+    if door:
+        room = __import__(f"weft.frontends.{door}.main", fromlist=["entry"])
+        room.entry()
     from weft.frontends.cli.main import entry
 
     entry()

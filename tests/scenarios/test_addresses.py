@@ -69,7 +69,7 @@ def test_given_addresses(host: Host) -> None:
         (2, "network or broadcast", "10.1.0.255"),
         (2, "outside the subnet", "10.9.0.1"),
         (2, "outside the subnet", "fd00:2::1"),
-        (2, "two addresses of one family", "10.1.0.5", "10.1.0.6"),
+        (2, "two addresses of the subnet", "10.1.0.5", "10.1.0.6"),
     ):
         flags = [word for ip in ips for word in ("--ip", ip)]
         assert said in refused(host, status, "run", "--name", "z", "--network", "blue", *flags), ips

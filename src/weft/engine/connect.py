@@ -35,10 +35,12 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 class Called(Record):
     """What a namespace is called in networks, ``runc:web``, and its host name there, where somebody knows
-    better than TARGET says."""
+    better than TARGET says; ``labels`` are what its engine knows it by, ``dns`` its own name servers."""
 
     name: str
     hostname: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    dns: tuple[str, ...] = ()
 
 
 def connect(
@@ -89,7 +91,7 @@ def _connect(
         *(_own_hosts(work, sandbox) if own else []),
         *driver.endpoint_wants(network, sandbox, endpoint, netns),
         *_gateways(members, after, netns or sandbox.name),
-        *driver.flush_wants(endpoint.publish),
+        *driver.fresh_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
         *(_copies(work, sandbox, after) if own else []),
     ]
@@ -147,7 +149,14 @@ def _sandbox(work: Work, target: Target, called: Called | None) -> tuple[Sandbox
     hostname = called.hostname if called else hostname
     plain = hostname if _is_hostname(hostname) else ""
     sandbox = Sandbox(
-        work.store.root, name, plain, created=work.machine.now(), target=str(target), inode=found.inode
+        work.store.root,
+        name,
+        plain,
+        dns=called.dns if called else (),
+        created=work.machine.now(),
+        target=str(target),
+        inode=found.inode,
+        labels=called.labels if called else (),
     )
     if work.store.has_container(name) and work.store.container(name)[0].inode != found.inode:
         raise Conflict(
@@ -160,12 +169,11 @@ def _connected_as(work: Work, inode: int) -> str:
     """What a foreign namespace is called in the networks that it is in; "" when it is in none."""
     from weft.engine.target import find
 
-    for sandbox, _ in work.store.foreign():
+    for sandbox in work.store.foreign_at(inode):
         # Inode numbers are used again: what it was called then must lead there now.
-        if sandbox.inode == inode:
-            now = find(work, sandbox.target)
-            if now is not None and now.inode == inode:
-                return sandbox.name
+        now = find(work, sandbox.target)
+        if now is not None and now.inode == inode:
+            return sandbox.name
     return ""
 
 

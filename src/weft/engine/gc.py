@@ -15,7 +15,8 @@ from weft.core.ops.route import ProhibitDel
 from weft.core.ops.rule import Rule, RuleDel
 from weft.core.plan import diff
 from weft.core.plan.plan import Plan
-from weft.engine import connect, rebuild, repair, target
+from weft.engine import connect, foreign, rebuild, repair, target
+from weft.engine.network import drop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def collect(work: Work) -> list[str]:
     mark."""
     with work.machine.lock():
         work.recover()
-        done = _gone_namespaces(work)
+        done = [*_gone_namespaces(work), *_left_networks(work)]
         networks = {n.name: n for n in work.store.networks()}
         seen = work.machine.inventory(())
         ops = [
@@ -68,6 +69,16 @@ def _gone_namespaces(work: Work) -> list[str]:
                 continue
             done.append(f"take {sandbox.name}, which is gone, out of network {network.name}")
     work.machine.unpin()
+    return done
+
+
+def _left_networks(work: Work) -> list[str]:
+    """Networks that engines made and in which nobody is: their last member went while weft was killed."""
+    done = []
+    for network in work.store.networks():
+        if foreign.unused(work, network):
+            drop(work, network)
+            done.append(f"remove network {network.name}, which an engine made and nobody is in")
     return done
 
 

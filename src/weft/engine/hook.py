@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from weft.core.model.errors import BadInput, Conflict, WeftError
+from weft.core.model.errors import BadInput
 from weft.core.model.names import check_hostname
 from weft.core.model.publish import parse_publish
 from weft.core.record import Record
-from weft.engine import connect
+from weft.engine import connect, foreign
 from weft.engine.request import Join, check_join
-from weft.engine.target import find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from weft.core.model.network import Endpoint, Sandbox
+    from weft.core.model.network import Endpoint
     from weft.core.model.publish import Publish
     from weft.core.oci.state import ContainerState
     from weft.engine.work import Work
@@ -77,20 +76,11 @@ def attach(
         )
     if not state.pid:
         raise BadInput("the container's state has no pid", "weft's hook is for createRuntime and poststop")
-    name, target = f"{runtime}:{state.id}", str(state.pid)
+    name = f"{runtime}:{state.id}"
     called = connect.Called(name, wish.hostname or _as_hostname(state.id))
-    _make_room(work, name, target)
-    made: list[Endpoint] = []
-    try:
-        for join, publish in _with_ports(work, wish):
-            if work.store.endpoint(name, join.network) is None:
-                made.append(connect.connect(work, target, join, publish, called))
-        for endpoint in made if not work.dry else ():
-            connect.introduce(work, endpoint)
-    except BaseException:
-        _take_back(work, name, made)
-        raise
-    return tuple(made)
+    foreign.make_room(work, name, str(state.pid))
+    wishes = [w for w in _with_ports(work, wish) if work.store.endpoint(name, w[0].network) is None]
+    return foreign.attach(work, str(state.pid), called, wishes)
 
 
 def _with_ports(work: Work, wish: Wanted) -> list[tuple[Join, tuple[Publish, ...]]]:
@@ -107,49 +97,6 @@ def _as_hostname(id: str) -> str:
         return ""
 
 
-def _make_room(work: Work, name: str, target: str) -> None:
-    """Forgets an earlier container of that name whose end nobody told. Conflict when it still runs."""
-    with work.machine.lock():
-        work.recover()
-        if not work.store.has_container(name):
-            return
-        sandbox, _ = work.store.container(name)
-        now = find(work, target)
-        try:
-            if now is not None and now.inode == sandbox.inode:
-                return
-            if _lives(work, sandbox):
-                raise Conflict(
-                    f"another container {name} is connected, and runs", "ids of one runtime must differ"
-                )
-            _leave(work, sandbox)
-        finally:
-            work.machine.unpin()
-
-
-def _lives(work: Work, sandbox: Sandbox) -> bool:
-    found = find(work, sandbox.target)
-    return found is not None and found.inode == sandbox.inode
-
-
-def _leave(work: Work, sandbox: Sandbox) -> None:
-    """Out of all its networks. The lock is held; what fails is told, and the rest done."""
-    for network, _ in connect.members_of(work, sandbox.name):
-        try:
-            connect.disconnect_locked(work, network, sandbox)
-        except WeftError as error:
-            work.say(f"warning: {error}")
-
-
-def _take_back(work: Work, name: str, made: list[Endpoint]) -> None:
-    with work.machine.lock():
-        for endpoint in made:
-            if work.store.endpoint(name, endpoint.network) is not None:
-                network, sandbox = work.store.network(endpoint.network), work.store.container(name)[0]
-                connect.disconnect_locked(work, network, sandbox)
-        work.machine.unpin()
-
-
 def detach(work: Work, state: ContainerState) -> list[str]:
     """Takes a container that has ended out of its networks; what it was called. Nothing when it was in none.
 
@@ -163,10 +110,11 @@ def detach(work: Work, state: ContainerState) -> list[str]:
                 continue
             sandbox, _ = work.store.container(name)
             try:
-                if _lives(work, sandbox):
+                if foreign.lives(work, sandbox):
                     work.say(f"warning: {name} runs still, and stays in its networks")
                 else:
-                    _leave(work, sandbox)
+                    for error in foreign.leave(work, sandbox):
+                        work.say(f"warning: {error}")
                     gone.append(name)
             finally:
                 work.machine.unpin()

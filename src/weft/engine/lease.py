@@ -47,21 +47,32 @@ class Chosen(Record):
 def addresses(
     work: Work, network: Network, join: Join, claims: Claims
 ) -> tuple[tuple[Cidr, ...], list[Chosen]]:
-    """One address of each family that the network has. BadInput, Conflict, Exhausted."""
-    asked = {a.version: a for a in addresses_of(join)}
+    """The addresses asked for; of a family of the network's without one of those, the lowest free one.
+    BadInput, Conflict, Exhausted."""
+    asked = addresses_of(join)
     found: list[Cidr] = []
     chosen: list[Chosen] = []
     for version in (4, 6):
         pools = [(place, p) for place, p in enumerate(network.pools) if p.subnet.version == version]
-        wanted = asked.pop(version, None)
-        if wanted is not None:
-            found.append(_given(work.store, network, pools, wanted, claims))
-        elif pools:
+        wanted = [a for a in asked if a.version == version]
+        _check_one_each(pools, wanted)
+        found += [_given(work.store, network, pools, one, claims) for one in wanted]
+        if pools and not wanted:
             cidr, one = _lowest(work, network, pools, claims)
             found.append(cidr)
             chosen.append(one)
     claims.addresses.update([(network.name, cidr.address) for cidr in found])
     return tuple(found), chosen
+
+
+def _check_one_each(pools: list[tuple[int, Pool]], wanted: list[Address]) -> None:
+    for _, pool in pools:
+        within = [str(a) for a in wanted if a in pool.subnet]
+        if len(within) > 1:
+            raise BadInput(
+                f"two addresses of the subnet {pool.subnet} are asked for: {' and '.join(within[:2])}",
+                "give one address of each subnet at most",
+            )
 
 
 def _given(

@@ -255,7 +255,12 @@ def drop_default(work: Work) -> None:
     """Takes the default network back when what it was made for failed, unless somebody has joined it."""
     found = work.store.find_network(DEFAULT)
     if found is not None and not work.store.count_endpoints(DEFAULT):
-        _remove(work, found, [])
+        drop(work, found)
+
+
+def drop(work: Work, network: Network) -> None:
+    """Removes a network that nobody is in; the lock is held."""
+    _remove(work, network, [])
 
 
 def remove(work: Work, name: str, force: bool = False) -> Network:
@@ -291,7 +296,7 @@ def prune(work: Work) -> list[str]:
         work.recover()
         gone = [n for n in work.store.networks() if not work.store.count_endpoints(n.name)]
         for network in gone:
-            _remove(work, network, [])
+            drop(work, network)
         return [network.name for network in gone]
 
 

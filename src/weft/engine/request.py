@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Join(Record):
     """One network that a container is to be in; texts are as typed. No ``ifname``: the next free one.
 
-    ``sysctls`` are KEY=VALUE with ``IFNAME`` for the interface's name, ``routes`` are CIDR[@GATEWAY].
+    ``sysctls`` are KEY=VALUE with ``IFNAME`` for the interface's name, ``routes`` are CIDR[@GATEWAY],
+    ``options`` go to the endpoint.
     """
 
     network: str = DEFAULT
@@ -33,6 +34,7 @@ class Join(Record):
     priority: int = 0
     sysctls: tuple[tuple[str, str], ...] = ()
     routes: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
 
 
 class RunRequest(Record):
@@ -153,12 +155,11 @@ def check_join(join: Join) -> None:
 
 
 def addresses_of(join: Join) -> tuple[Address, ...]:
-    """The addresses asked for: at most one of each family."""
+    """The addresses asked for, none twice: at most one of each subnet (lease.py sees to that)."""
     found = tuple([parse_address(text) for text in join.addresses])
-    if len({a.version for a in found}) < len(found):
-        raise BadInput(
-            "two addresses of one family are asked for", "give one IPv4 and one IPv6 address at most"
-        )
+    twice = next((a for i, a in enumerate(found) if a in found[:i]), None)
+    if twice is not None:
+        raise BadInput(f"address {twice} is asked for twice")
     return found
 
 

@@ -43,7 +43,7 @@ class Members(Networks):
         command = "\0".join(sandbox.command).encode("utf-8", "surrogateescape")
         lists = (" ".join(sandbox.dns), " ".join(sandbox.search), command)
         kept = (sandbox.mode, sandbox.target, sandbox.inode)
-        pairs = (texts.join(sandbox.extra_hosts), texts.join(sandbox.sysctls))
+        pairs = [texts.join(some) for some in (sandbox.extra_hosts, sandbox.sysctls, sandbox.labels)]
         row = (
             sandbox.name,
             sandbox.hostname,
@@ -55,7 +55,7 @@ class Members(Networks):
         )
         try:
             self._db.execute(
-                "INSERT INTO container VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL,NULL,NULL,NULL)",
+                "INSERT INTO container VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL,NULL,NULL,NULL)",
                 (*row, state),
             )
         except sqlite.IntegrityError:
@@ -128,6 +128,19 @@ class Members(Networks):
         sql = f"SELECT {CONTAINER} FROM container WHERE target<>'' ORDER BY name"
         return [self._read(self._container, row) for row in self._all(sql)]
 
+    def foreign_at(self, inode: int) -> list[Sandbox]:
+        """Those whose network namespace had this inode when they were connected."""
+        sql = f"SELECT {CONTAINER} FROM container WHERE target<>'' AND inode=? ORDER BY name"
+        return [self._read(self._container, row)[0] for row in self._all(sql, inode)]
+
+    def labelled(self, key: str, value: str) -> list[str]:
+        """The namespaces of others that have a label."""
+        sql = (
+            "SELECT name FROM container WHERE target<>''"
+            " AND instr(char(10) || labels || char(10), char(10) || ? || char(10)) ORDER BY name"
+        )
+        return [row[0] for row in self._all(sql, f"{key}={value}")]
+
     def supervised(self) -> list[tuple[Sandbox, State]]:
         """The containers that have a process or get one again, as far as is stored."""
         sql = f"SELECT {CONTAINER} FROM container WHERE pid IS NOT NULL OR watcher IS NOT NULL"
@@ -139,7 +152,7 @@ class Members(Networks):
 
     def _container(self, row: Any) -> tuple[Sandbox, State]:
         name, hostname, dns, search, command, auto_remove, created, *more = row
-        mode, target, inode, extra_hosts, sysctls, *state = more
+        mode, target, inode, extra_hosts, sysctls, labels, *state = more
         sandbox = Sandbox(
             root=self.root,
             name=name if target else check_name(name, ""),
@@ -154,6 +167,7 @@ class Members(Networks):
             inode=inode,
             extra_hosts=texts.pairs(extra_hosts),
             sysctls=texts.pairs(sysctls),
+            labels=texts.pairs(labels),
         )
         word, *numbers = state
         if not all(n is None or isinstance(n, int) for n in numbers):
@@ -172,8 +186,16 @@ class Members(Networks):
         words = (" ".join(endpoint.aliases), endpoint.priority, texts.join(endpoint.sysctls))
         routes = texts.join([(str(r.to), str(r.via or "")) for r in endpoint.routes])
         self._db.execute(
-            f"INSERT INTO endpoint ({ENDPOINT}, own_hosts) VALUES (?,?,?,?,?,?,?,?,?,0)",
-            (*place, endpoint.mac, endpoint.ifname, *words, routes, endpoint.shard),
+            f"INSERT INTO endpoint ({ENDPOINT}, own_hosts) VALUES (?,?,?,?,?,?,?,?,?,?,0)",
+            (
+                *place,
+                endpoint.mac,
+                endpoint.ifname,
+                *words,
+                routes,
+                endpoint.shard,
+                texts.join(endpoint.options),
+            ),
         )
         for cidr in endpoint.addresses:
             row = (endpoint.network, cidr.address.packed, endpoint.container, cidr.prefix)
@@ -289,7 +311,7 @@ class Members(Networks):
 
     def _made(self, rows: Any) -> Endpoint:
         row, ports, addresses = rows
-        network, container, mac, ifname, aliases, priority, sysctls, routes, shard = row
+        network, container, mac, ifname, aliases, priority, sysctls, routes, shard, options = row
         return Endpoint(
             root=self.root,
             network=network,
@@ -303,6 +325,7 @@ class Members(Networks):
             sysctls=texts.pairs(sysctls),
             routes=tuple([hop(to, via) for to, via in texts.pairs(routes)]) if routes else (),
             shard=shard,
+            options=texts.pairs(options),
         )
 
     def port_holder(self, publish: Publish) -> str:

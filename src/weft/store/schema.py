@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 #: Addresses are their bytes in network order, so that they sort as the numbers they are.
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -30,17 +30,18 @@ CREATE TABLE container (
   name TEXT PRIMARY KEY, hostname TEXT NOT NULL, dns TEXT NOT NULL, search TEXT NOT NULL,
   command BLOB NOT NULL, auto_remove INTEGER NOT NULL, created INTEGER NOT NULL, mode TEXT NOT NULL,
   target TEXT NOT NULL, inode INTEGER NOT NULL, extra_hosts TEXT NOT NULL, sysctls TEXT NOT NULL,
+  labels TEXT NOT NULL,
   state TEXT NOT NULL, pid INTEGER, started INTEGER, exit_code INTEGER,
   watcher INTEGER, watcher_started INTEGER) WITHOUT ROWID;
 CREATE INDEX container_pid ON container (pid) WHERE pid IS NOT NULL;
 CREATE INDEX container_watcher ON container (watcher) WHERE watcher IS NOT NULL;
 CREATE INDEX container_mode ON container (mode) WHERE mode <> '';
-CREATE INDEX container_target ON container (target) WHERE target <> '';
+CREATE INDEX container_target ON container (inode) WHERE target <> '';
 CREATE TABLE endpoint (
   container TEXT NOT NULL REFERENCES container, network TEXT NOT NULL REFERENCES network,
   mac TEXT NOT NULL, ifname TEXT NOT NULL, aliases TEXT NOT NULL, priority INTEGER NOT NULL,
   sysctls TEXT NOT NULL, routes TEXT NOT NULL, shard INTEGER NOT NULL, own_hosts INTEGER NOT NULL,
-  PRIMARY KEY (container, network)) WITHOUT ROWID;
+  options TEXT NOT NULL, PRIMARY KEY (container, network)) WITHOUT ROWID;
 CREATE INDEX endpoint_network ON endpoint (network, container);
 CREATE INDEX endpoint_shard ON endpoint (network, shard);
 CREATE INDEX endpoint_own_hosts ON endpoint (network, container) WHERE own_hosts = 1;
@@ -77,9 +78,9 @@ CREATE UNIQUE INDEX namespace_name ON namespace (name) WHERE removed = 0;
 """
 CONTAINER = (
     "name, hostname, dns, search, command, auto_remove, created, mode, target, inode, extra_hosts, sysctls,"
-    " state, pid, started, exit_code, watcher, watcher_started"
+    " labels, state, pid, started, exit_code, watcher, watcher_started"
 )
-ENDPOINT = "network, container, mac, ifname, aliases, priority, sysctls, routes, shard"
+ENDPOINT = "network, container, mac, ifname, aliases, priority, sysctls, routes, shard, options"
 POOL = "subnet, gateway, ip_range, aux"
 
 

@@ -201,7 +201,7 @@ NAMES = (
     Case("net edit x", 2, "needs something to change"),
     Case("net edit x --isolated=maybe", 2, "is true or false"),
     Case("net connect x 0", 2, "is not a pid"),
-    Case("net connect x web --ip 10.0.0.1 --ip 10.0.0.2", 2, "two addresses of one family"),
+    Case("net connect x web --ip 10.0.0.1 --ip 10.0.0.1", 2, "asked for twice"),
     Case("net connect x web --gw-priority high", 2, "is not a number"),
     Case("net connect x web --route 0.0.0.0/0@10.0.0.1", 2, "is a default route"),
     Case("net connect x web --sysctl net.ipv4.conf.all.forwarding=1", 2, "names no interface"),

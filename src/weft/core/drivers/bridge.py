@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element, shard_elements
 from weft.core.model.names import mac_of, mark
-from weft.core.model.network import link_local
+from weft.core.model.network import DEFAULT_ROUTE, METRIC, link_local
 from weft.core.ops.address import AddressAdd, AddressLend
 from weft.core.ops.conntrack import ConntrackFlush
 from weft.core.ops.file import HostsAdd, HostsCopy, HostsFile, OwnHosts
@@ -293,6 +293,7 @@ def gateway_of(members: Iterable[tuple[Network, Endpoint]], version: int) -> tup
     the
     one with both families; of those the first by name, as Docker has it (libnetwork/sandbox.go)."""
     fit = [(n, e) for n, e in members if not n.internal and e.address_of(version) is not None]
+    fit = [(n, e) for n, e in fit if e.option(DEFAULT_ROUTE, "true") == "true"]
     fit.sort(key=lambda pair: (-pair[1].priority, not (pair[0].ipv4 and pair[0].ipv6), pair[0].name))
     return fit[0] if fit else None
 
@@ -311,7 +312,8 @@ def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> l
             address = endpoint.address_of(version)
             assert address is not None  # gateway_of() has seen to it
             foreign = FOREIGN_METRIC if ":" in endpoint.container else 0
-            found.append(DefaultRoute(network.gateway_for(address), endpoint.ifname, where, foreign))
+            metric = int(endpoint.option(METRIC, str(foreign)))
+            found.append(DefaultRoute(network.gateway_for(address), endpoint.ifname, where, metric))
     return found
 
 
@@ -334,8 +336,14 @@ def loopback_wants(endpoint: Endpoint) -> tuple[LoopbackAdd, ...]:
 
 
 def flush_wants(publishes: Sequence[Publish]) -> list[Op]:
-    """With a port published or unpublished, connections from before are forgotten."""
+    """With a port taken back its connections are forgotten: they would go on as they went."""
     return [ConntrackFlush(tuple([p.key for p in publishes]))] if publishes else []
+
+
+def fresh_wants(publishes: Sequence[Publish]) -> list[Op]:
+    """With a port published, what was sent to it before. TCP begins with a SYN, which is looked up anew: what
+    there is of it is a connection that somebody on the host still has."""
+    return flush_wants([p for p in publishes if p.proto != "tcp"])
 
 
 def proxy_wants(port: int) -> tuple[Op, ...]:

@@ -26,6 +26,11 @@ ADOPTED_PORTS = 1000
 #: How many further bridges a network may have: each is joined to the one before.
 SHARDS = 49
 
+#: Options of an endpoint, which the doors for other engines set: whether it may give the default routes
+#: (true, false), and their metric (else 0, in a namespace of somebody else's 7765).
+DEFAULT_ROUTE = "default_route"
+METRIC = "metric"
+
 #: Seconds that a released address rests, while neighbours may still have its old MAC in their caches
 #: (arp(7): an entry may be used for up to base_reachable_time * 1.5 unconfirmed).
 REST = 60
@@ -155,7 +160,8 @@ class Endpoint(Record):
 
     ``addresses``: one of each family that the network has. ``priority``: of a container's endpoints the one
     with the highest gives the default routes. ``sysctls`` are (key with slashes, value), of its interface.
-    ``shard``: which of the network's bridges it is plugged into, from 0.
+    ``shard``: which of the network's bridges it is plugged into, from 0. ``options`` are what its engine asks
+    of it beside that (DEFAULT_ROUTE and the like, and what its driver knows).
     """
 
     root: str
@@ -170,6 +176,7 @@ class Endpoint(Record):
     sysctls: tuple[tuple[str, str], ...] = ()
     routes: tuple[Hop, ...] = ()
     shard: int = 0
+    options: tuple[tuple[str, str], ...] = ()
 
     @property
     def id(self) -> str:
@@ -204,6 +211,10 @@ class Endpoint(Record):
         """Whether the loopback proxy serves a published port, or some of it."""
         return publish.covers_loopback or self.address_of(publish.host.version) is None
 
+    def option(self, key: str, default: str = "") -> str:
+        """The value of one of its options."""
+        return next((v for k, v in self.options if k == key), default)
+
     def address_of(self, version: int) -> Address | None:
         """Its first address of a family (4 or 6)."""
         return next((c.address for c in self.addresses if c.address.version == version), None)
@@ -215,6 +226,7 @@ class Sandbox(Record):
     ``mode`` is "" for weft's networks, or ``host``, ``none``, ``container:NAME``. ``target``: what was joined
     is not weft's own but this TARGET, whose network namespace had this ``inode``. ``extra_hosts``
     are further lines of its hosts file, (name, address); ``sysctls`` (key with slashes, value).
+    ``labels``: what its engine knows it by.
     """
 
     root: str
@@ -230,6 +242,7 @@ class Sandbox(Record):
     inode: int = 0
     extra_hosts: tuple[tuple[str, str], ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def id(self) -> str:

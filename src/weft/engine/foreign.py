@@ -1,0 +1,179 @@
+"""Networks and members that other engines ask for: what the doors for Podman, CNI, Docker and the hook share.
+
+An engine's network is weft's network of that name, whoever made it: so containers of all engines can be in
+one.
+"""
+
+from __future__ import annotations
+
+from weft.core.model.errors import BadInput, Conflict, WeftError
+from weft.engine import connect, network
+from weft.engine.target import find
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from weft.core.model.network import Endpoint, Network, Sandbox
+    from weft.core.model.publish import Publish
+    from weft.engine.connect import Called
+    from weft.engine.network import Checked, NetworkRequest
+    from weft.engine.request import Join
+    from weft.engine.work import Work
+
+    #: A network to be in, and what is published there.
+    Wish = tuple[Join, tuple[Publish, ...]]
+
+#: The label of a network that an engine made: it goes with its last member.
+ENGINE = "weft.engine"
+
+
+def ensure(work: Work, request: NetworkRequest, engine: str) -> Network:
+    """The network of that name: as it is, where it agrees with what the engine says, else made for it.
+
+    One that an engine made, that nobody is in and that is different by now is made anew. BadInput; Conflict
+    when it does not agree, or a subnet or bridge is somebody else's.
+    """
+    checked = network.check(request._replace(labels=(*request.labels, (ENGINE, engine))))
+    with work.machine.lock():
+        work.recover()
+        found = work.store.find_network(request.name)
+        if found is not None:
+            wrong = disagreement(found, checked)
+            if not wrong:
+                return found
+            if work.store.count_endpoints(found.name) or ENGINE not in dict(found.labels):
+                raise Conflict(
+                    f"network {found.name} exists and {wrong}", "networks of one name are one network"
+                )
+            network.drop(work, found)
+        return network.make(work, checked)
+
+
+def disagreement(found: Network, checked: Checked) -> str:
+    """In what a network is not what is asked for; "" when it is."""
+    request, asked = checked.request, checked.asked
+    has = {p.subnet: p.gateway for p in found.pools}
+    other = next((s for s in asked.subnets if s not in has), None)
+    if other is not None:
+        return f"has the subnet {', '.join(map(str, has))}, not {other}"
+    gateway = next((g for g in asked.gateways if g not in has.values()), None)
+    if gateway is not None:
+        return f"has the gateway {', '.join(map(str, has.values()))}, not {gateway}"
+    if request.bridge and request.bridge != found.bridge:
+        return f"is on the bridge {found.bridge}, not {request.bridge}"
+    if request.internal != found.internal:
+        return f"is {'' if found.internal else 'not '}internal"
+    return ""
+
+
+def attach(work: Work, target: str, called: Called, wishes: Sequence[Wish]) -> tuple[Endpoint, ...]:
+    """Connects a namespace to these networks, all or none. An earlier one of that name, whose end nobody
+    told, is forgotten.
+
+    NotFound when a network or the namespace is missing; Conflict when another one of that name still lives,
+    or what it asks for is taken; BadInput, Exhausted.
+    """
+    make_room(work, called.name, target)
+    made: list[Endpoint] = []
+    try:
+        for join, publish in wishes:
+            made.append(connect.connect(work, target, join, publish, called))
+        for endpoint in made if not work.dry else ():
+            connect.introduce(work, endpoint)
+    except BaseException:
+        _take_back(work, called.name, made)
+        raise
+    return tuple(made)
+
+
+def make_room(work: Work, name: str, target: str) -> None:
+    """Forgets an earlier container of that name whose end nobody told. Conflict when it still runs."""
+    with work.machine.lock():
+        work.recover()
+        if not work.store.has_container(name):
+            return
+        sandbox, _ = work.store.container(name)
+        now = find(work, target)
+        try:
+            if now is not None and now.inode == sandbox.inode:
+                return
+            if lives(work, sandbox):
+                raise Conflict(
+                    f"another container {name} is connected, and runs", "ids of one runtime must differ"
+                )
+            for error in leave(work, sandbox):
+                work.say(f"warning: {error}")
+        finally:
+            work.machine.unpin()
+
+
+def lives(work: Work, sandbox: Sandbox) -> bool:
+    """Whether the namespace that was connected is there still."""
+    found = find(work, sandbox.target)
+    return found is not None and found.inode == sandbox.inode
+
+
+def detach(work: Work, name: str, networks: Collection[str] = (), keep: bool = False) -> bool:
+    """Takes a namespace out of these networks, or of all, whether it is there still or not; whether it was in
+    one.
+
+    Networks that an engine made go with their last member, unless ``keep``. What fails is told, the rest
+    done, and the first error raised at the end.
+    """
+    with work.machine.lock():
+        work.recover()
+        if not work.store.has_container(name):
+            return False
+        sandbox, _ = work.store.container(name)
+        if not sandbox.target:
+            raise BadInput(f"container {name} is weft's own", f"`weft rm {name}` removes it")
+        try:
+            was = [n.name for n, _ in connect.members_of(work, name) if not networks or n.name in networks]
+            errors = leave(work, sandbox, was)
+            errors += [] if keep else _drop_empty(work, was)
+        finally:
+            work.machine.unpin()
+        for error in errors[1:]:
+            work.say(f"warning: {error}")
+        if errors:
+            raise errors[0]
+        return bool(was)
+
+
+def leave(work: Work, sandbox: Sandbox, networks: Collection[str] | None = None) -> list[WeftError]:
+    """Out of these networks, or of all. The lock is held."""
+    errors = []
+    for found, _ in connect.members_of(work, sandbox.name):
+        try:
+            if networks is None or found.name in networks:
+                connect.disconnect_locked(work, found, sandbox)
+        except WeftError as error:
+            errors.append(error)
+    return errors
+
+
+def _drop_empty(work: Work, names: Sequence[str]) -> list[WeftError]:
+    errors = []
+    for name in names:
+        found = work.store.find_network(name)
+        try:
+            if found is not None and unused(work, found):
+                network.drop(work, found)
+        except WeftError as error:
+            errors.append(error)
+    return errors
+
+
+def unused(work: Work, found: Network) -> bool:
+    """Whether an engine made a network that nobody is in."""
+    return ENGINE in dict(found.labels) and not work.store.count_endpoints(found.name)
+
+
+def _take_back(work: Work, name: str, made: Sequence[Endpoint]) -> None:
+    with work.machine.lock():
+        for endpoint in made:
+            if work.store.endpoint(name, endpoint.network) is not None:
+                found, sandbox = work.store.network(endpoint.network), work.store.container(name)[0]
+                connect.disconnect_locked(work, found, sandbox)
+        work.machine.unpin()
