@@ -158,6 +158,17 @@ def loopback_serve(control: int, listener: int) -> None:
     serve(control, listener)
 
 
+def serve_plugin(
+    path: str,
+    handler: Callable[[str, bytes], tuple[int, bytes, Callable[[], None] | None]],
+    ready: Callable[[], None],
+) -> None:
+    """A plug-in of Docker's on a Unix socket, until it is told to end. Conflict, BadInput."""
+    from weft.services.plugin import serve
+
+    serve(path, handler, ready)
+
+
 def cgroup_private(privileged: bool) -> bool:
     """Whether a container has a cgroup namespace of its own unless something else is asked for: Docker's
     rule, where there is version 2 alone, and not for privileged ones."""

@@ -152,7 +152,7 @@ def _sandbox(work: Work, target: Target, called: Called | None) -> tuple[Sandbox
         raise BadInput(f"{target} is in the host's own network namespace", "it reaches every network already")
     hostname = "" if target.kind in ("pid", "path") else target.value.lower()
     hostname = called.hostname if called else hostname
-    plain = hostname if _is_hostname(hostname) else ""
+    plain = hostname if is_hostname(hostname) else ""
     sandbox = Sandbox(
         work.store.root,
         name,
@@ -182,7 +182,8 @@ def _connected_as(work: Work, inode: int) -> str:
     return ""
 
 
-def _is_hostname(text: str) -> bool:
+def is_hostname(text: str) -> bool:
+    """Whether it can stand in a hosts file."""
     from weft.core.model.names import check_hostname
 
     try:

@@ -143,13 +143,19 @@ def _sandboxes(work: Work, endpoints: list[Endpoint], seen: Inventory) -> list[S
     donors = {work.machine.netns_inode(name): name for name in own if name in placed}
     found = [_own(work, name, placed, donors, seen) for name in own]
     for name in sorted(placed.difference(own)):
-        place = target.find(work, name)
+        path = _sandbox_path(name)
+        place = target.find(work, name) or (target.find(work, path) if path else None)
         work.machine.unpin()
         if place is not None:
-            found.append(
-                Sandbox(work.store.root, name, _named(endpoints, name), target=name, inode=place.inode)
-            )
+            hostname, shown = _named(endpoints, name), path if place.netns == path else name
+            found.append(Sandbox(work.store.root, name, hostname, target=shown, inode=place.inode))
     return found
+
+
+def _sandbox_path(name: str) -> str:
+    """Where the namespace of a sandbox of Docker's is that is known by its id alone (engine/docker.py)."""
+    engine, _, id = name.partition(":")
+    return f"/run/docker/netns/{id}" if engine == "docker" and "/" not in id else ""
 
 
 def _named(endpoints: list[Endpoint], name: str) -> str:

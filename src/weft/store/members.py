@@ -133,6 +133,13 @@ class Members(Networks):
         sql = f"SELECT {CONTAINER} FROM container WHERE target<>'' AND inode=? ORDER BY name"
         return [self._read(self._container, row)[0] for row in self._all(sql, inode)]
 
+    def set_foreign(self, sandbox: Sandbox) -> None:
+        """Stores what became known of a namespace of somebody else's: inode, host name, labels."""
+        self._db.execute(
+            "UPDATE container SET hostname=?, inode=?, labels=? WHERE name=? AND target<>''",
+            (sandbox.hostname, sandbox.inode, texts.join(sandbox.labels), sandbox.name),
+        )
+
     def labelled(self, key: str, value: str) -> list[str]:
         """The namespaces of others that have a label."""
         sql = (

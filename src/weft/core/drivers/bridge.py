@@ -224,6 +224,37 @@ def sandbox_starts(sandbox: Sandbox) -> tuple[Op, ...]:
     return (LinkUp("lo", name), *[Sysctl(key, value, netns=name) for key, value in sandbox.sysctls])
 
 
+def _cable(network: Network, endpoint: Endpoint, where: str, peer: str) -> VethAdd:
+    ifname = endpoint.ifname
+    alias = f"weft root={network.root} network={network.name} container={endpoint.container} if={ifname}"
+    return VethAdd(
+        ifname=endpoint.host_ifname,
+        mac=_host_mac(endpoint.hardware),
+        mtu=network.mtu,
+        bridge=network.bridge_of(endpoint.shard),
+        group=network.group,
+        peer_netns=where,
+        peer=peer,
+        peer_mac=endpoint.hardware,
+        mark=endpoint.mark,
+        alias=alias,
+        isolated=network.isolated,
+    )
+
+
+def handed_name(endpoint: Endpoint) -> str:
+    """What the container's end of a cable is called while it is in the host's namespace."""
+    return "wd" + endpoint.id[:12]
+
+
+def handed_wants(network: Network, endpoint: Endpoint) -> tuple[Op, ...]:
+    """A place in a network of which another engine takes the container's end: it is down in the host's
+    namespace, without addresses, until that moves, names, addresses and routes it. The guard stands
+    before."""
+    peer = handed_name(endpoint)
+    return (_cable(network, endpoint, "", peer), *endpoint_elements(network, endpoint), *_shut(peer, False))
+
+
 def endpoint_wants(
     network: Network,
     sandbox: Sandbox,
@@ -235,20 +266,7 @@ def endpoint_wants(
     The guard stands before its address works. ``netns`` is the namespace of a sandbox that is not weft's.
     """
     where, ifname = netns or sandbox.name, endpoint.ifname
-    alias = f"weft root={network.root} network={network.name} container={endpoint.container} if={ifname}"
-    veth = VethAdd(
-        ifname=endpoint.host_ifname,
-        mac=_host_mac(endpoint.hardware),
-        mtu=network.mtu,
-        bridge=network.bridge_of(endpoint.shard),
-        group=network.group,
-        peer_netns=where,
-        peer=ifname,
-        peer_mac=endpoint.hardware,
-        mark=endpoint.mark,
-        alias=alias,
-        isolated=network.isolated,
-    )
+    veth = _cable(network, endpoint, where, ifname)
     return (veth, *endpoint_elements(network, endpoint), *inside_wants(sandbox, endpoint, netns))
 
 

@@ -456,6 +456,16 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "what an OCI runtime runs as createRuntime and poststop hook: networks by annotations (docs/oci.md)",
         "weft oci-hook",
     ),
+    "serve": (
+        "",
+        (
+            ("--docker", "", "as network and IPAM plug-in of dockerd (docs/docker.md)"),
+            ("--socket", "PATH", "where (default: /run/docker/plugins/weft.sock)"),
+        ),
+        "serve:serve",
+        "answer another engine, until stopped",
+        "weft serve --docker",
+    ),
     "completion": (
         "SHELL",
         (),
@@ -477,7 +487,7 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
 }
 
 NOT_YET = (
-    *"why doctor serve dns up down diff config status".split(),
+    *"why doctor dns up down diff config status".split(),
     "kernel birth",
     *"shape partition heal capture".split(),
 )
