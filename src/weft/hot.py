@@ -45,7 +45,7 @@ HOT: dict[str, tuple[str, ...]] = {
             "weft.store.ballast weft.store.schema weft.store.database weft.store.networks "
             "weft.store.members weft.store.lives weft.store.sqlite weft.linux.loopback "
             "weft.core.model.facts weft.linux.netlink weft.linux.observe weft.linux.procfs "
-            "weft.linux.refusals weft.linux.execute weft.core.wire.ctnetlink weft.linux.conntrack"
+            "weft.linux.refusals weft.linux.execute"
         ).split()
     ),
     "run command": tuple(
