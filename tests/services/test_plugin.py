@@ -100,7 +100,7 @@ def test_many_at_once(served: Path) -> None:
     slow = threading.Thread(target=post, args=(served, "Wait"))
     slow.start()
     found: list[tuple[int, bytes]] = []
-    many = [threading.Thread(target=lambda n=n: found.append(post(served, f"A{n}"))) for n in range(40)]  # type: ignore[misc]
+    many = [threading.Thread(target=lambda n=n: found.append(post(served, f"A{n}"))) for n in range(40)]
     for thread in many:
         thread.start()
     for thread in many:
