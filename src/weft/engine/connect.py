@@ -313,6 +313,9 @@ def member(work: Work, network: Network, target: Target) -> Sandbox:
         for sandbox, _ in work.store.containers():
             own = own or (len(target.value) >= 4 and sandbox.id.startswith(target.value))
     name = work.store.container(target.value)[0].name if own else foreign_name(target)
+    if not own and not work.store.has_container(name):
+        named = work.store.labelled(f"{target.kind}.name", target.value)
+        name = named[0] if len(named) == 1 else name
     if work.store.endpoint(name, network.name) is None:
         raise NotFound(
             f"{target} is not in network {network.name}", f"`weft net inspect {network.name}` shows who is"

@@ -63,30 +63,27 @@ def restarted(work: Work) -> None:
 # pools
 
 
-def request_pool(
-    work: Work, space: str, subnet: str, range_: str, six: bool, name: str = ""
-) -> tuple[str, Lent]:
-    """A pool: the one asked for, that of the network ``name`` of weft's, or a free one. Its id, and what it
-    is.
+def request_pool(work: Work, space: str, subnet: str, range_: str, six: bool) -> tuple[str, Lent]:
+    """A pool: the one asked for, else a free one. Its id, and what it is.
 
-    BadInput, NotFound; Conflict when another network of Docker's has it, Exhausted.
+    BadInput; Conflict when another network of Docker's has it, Exhausted.
     """
     if space not in (LOCAL, GLOBAL):
         raise BadInput(f"address space {space[:64]!a} is not weft's")
+    if range_ and not subnet:
+        raise BadInput("a range needs the subnet that it is in")
+    wanted = _asked(subnet, range_, six) if subnet else None
     with work.machine.lock():
         work.recover()
         known = {key.removeprefix(_POOLS): _read(text) for key, text in work.store.below(_POOLS)}
-        lent = _asked(work, subnet, range_, six, name) if subnet or name else _free(work, known.values(), six)
-        if range_ and not (subnet or name):
-            raise BadInput("a range needs the subnet that it is in")
+        lent = wanted or _free(work, known.values(), six)
         id = "=".join([space, str(lent.subnet), *([str(lent.ip_range)] if lent.ip_range else [])])
         _check_others(known, lent)
         with work.store.write():
             for other, theirs in known.items():
                 if theirs.subnet.overlaps(lent.subnet) and other != id:
                     _drop(work, other)  # Docker has not asked for it again: it has it no more
-            lent = lent._replace(router=lent.router or (known[id].router if id in known else ""))
-            work.store.put(_POOLS + id, lent.dumped)
+            work.store.put(_POOLS + id, lent._replace(router=known[id].router if id in known else "").dumped)
         return id, lent
 
 
@@ -96,22 +93,12 @@ def _check_others(known: dict[str, Lent], lent: Lent) -> None:
             raise Conflict(f"pool {lent.subnet} overlaps {theirs.subnet} of another network of Docker's")
 
 
-def _asked(work: Work, subnet: str, range_: str, six: bool, name: str) -> Lent:
-    """The pool that is asked for by its subnet or its network."""
-    version = 6 if six else 4
-    found = work.store.find_network(name) if subnet or not name else work.store.network(name)
-    mine = next((p for p in found.pools if p.subnet.version == version), None) if found is not None else None
-    if mine is None and not subnet:
-        raise NotFound(f"network {name} has no IPv{version} subnet")
-    asked = pools.parse([subnet or str(mine and mine.subnet)], (), [range_] if range_ else (), ())
+def _asked(subnet: str, range_: str, six: bool) -> Lent:
+    asked = pools.parse([subnet], (), [range_] if range_ else (), ())
     (wanted,) = asked.subnets
-    if wanted.version != version:
-        raise BadInput(f"pool {wanted} is not an IPv{version} subnet")
-    if found is not None and all(p.subnet != wanted for p in found.pools):
-        shown = ", ".join([str(p.subnet) for p in found.pools])
-        raise Conflict(f"network {name} has the subnet {shown}, not {wanted}")
-    near = next(iter(asked.ranges), mine.ip_range if mine is not None else None)
-    return Lent(wanted, near, str(mine.gateway) if mine is not None else "")
+    if wanted.version != (6 if six else 4):
+        raise BadInput(f"pool {wanted} is not an IPv{6 if six else 4} subnet")
+    return Lent(wanted, next(iter(asked.ranges), None))
 
 
 def _free(work: Work, known: Iterable[Lent], six: bool) -> Lent:

@@ -114,6 +114,10 @@ class Members(Networks):
             near = [pair for pair in self.containers() if pair[0].id.startswith(name)]
             if len(near) == 1:
                 return near[0]
+            engine, colon, called = name.partition(":")
+            named = self.labelled(f"{engine}.name", called) if colon else []
+            if len(named) == 1:
+                return self.container(named[0])
         if row is None:
             raise NotFound(f"no container {name!a}", "`weft ps -a` lists them")
         return self._read(self._container, row)

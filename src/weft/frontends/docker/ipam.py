@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 _TYPE, _GATEWAY = "RequestAddressType", "com.docker.network.gateway"
 _MAC = "com.docker.network.endpoint.macaddress"
-#: The option (--ipam-opt) that names a network of weft's, whose subnet and gateway are meant.
-_NETWORK = "weft.network"
 
 
 def get_capabilities(work: Work, body: Body) -> Body:
@@ -28,12 +26,10 @@ def get_spaces(work: Work, body: Body) -> Body:
 
 def request_pool(work: Work, body: Body) -> Body:
     """A subnet for a network."""
-    name = words.text(words.table(body, "Options"), _NETWORK)
     space = words.text(body, "AddressSpace", needed=True)
     asked = words.text(body, "Pool"), words.text(body, "SubPool")
-    id, lent = ipam.request_pool(work, space, *asked, words.flag(body, "V6"), name)
-    data = {_GATEWAY: f"{lent.router}/{lent.subnet.prefix}"} if name and lent.router else {}
-    return {"PoolID": id, "Pool": str(lent.subnet), "Data": data}
+    id, lent = ipam.request_pool(work, space, *asked, words.flag(body, "V6"))
+    return {"PoolID": id, "Pool": str(lent.subnet), "Data": {}}
 
 
 def release_pool(work: Work, body: Body) -> Body:
