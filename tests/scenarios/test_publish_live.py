@@ -369,9 +369,9 @@ def test_a_dry_run_changes_nothing_and_its_script_does_the_same(ground: Ground) 
 
 
 def test_shown_while_it_is_done(ground: Ground) -> None:
-    done = ground.host.weft("net", "publish", "blue", "a", f"{HOST}:8080:80", "--show", "commands")
+    done = ground.host.weft("net", "publish", "blue", "a", f"{HOST}:5300:53/udp", "--show", "commands")
     assert "nft add element inet weft publish4" in done.stderr
-    assert f"conntrack -D -f ipv4 -p tcp --orig-port-dst 8080 --orig-dst {HOST}" in done.stderr
+    assert f"conntrack -D -f ipv4 -p udp --orig-port-dst 5300 --orig-dst {HOST}" in done.stderr
 
 
 def test_what_is_published_goes_with_its_container(ground: Ground) -> None:

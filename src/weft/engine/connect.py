@@ -91,7 +91,7 @@ def _connect(
         *(_own_hosts(work, sandbox) if own else []),
         *driver.endpoint_wants(network, sandbox, endpoint, netns),
         *_gateways(members, after, netns or sandbox.name),
-        *driver.flush_wants(endpoint.publish),
+        *driver.fresh_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
         *(_copies(work, sandbox, after) if own else []),
     ]

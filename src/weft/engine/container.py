@@ -355,7 +355,7 @@ def _wants(
     for network, endpoint in members:
         ops += driver.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
-    ops += driver.flush_wants([p for _, e in members for p in e.publish])
+    ops += driver.fresh_wants([p for _, e in members for p in e.publish])
     for network, endpoint in members:
         ops += driver.names_want(sandbox, endpoint, work.hosts_files(network.name))
     if own:

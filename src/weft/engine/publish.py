@@ -66,7 +66,7 @@ def _plan(work: Work, network: Network, endpoint: Endpoint, added: Sequence[Publ
         (
             *ports.hold_ports(work, [only]),
             *_elements(network, endpoint, added),
-            *driver.flush_wants(added),
+            *driver.fresh_wants(added),
         )
     )
 

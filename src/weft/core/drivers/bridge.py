@@ -336,8 +336,14 @@ def loopback_wants(endpoint: Endpoint) -> tuple[LoopbackAdd, ...]:
 
 
 def flush_wants(publishes: Sequence[Publish]) -> list[Op]:
-    """With a port published or unpublished, connections from before are forgotten."""
+    """With a port taken back its connections are forgotten: they would go on as they went."""
     return [ConntrackFlush(tuple([p.key for p in publishes]))] if publishes else []
+
+
+def fresh_wants(publishes: Sequence[Publish]) -> list[Op]:
+    """With a port published, what was sent to it before. TCP begins with a SYN, which is looked up anew: what
+    there is of it is a connection that somebody on the host still has."""
+    return flush_wants([p for p in publishes if p.proto != "tcp"])
 
 
 def proxy_wants(port: int) -> tuple[Op, ...]:

@@ -124,12 +124,13 @@ def get_connection(data: bytes) -> Connection:
 
 
 def dump_connections(family: int) -> Message:
-    """All connections of a family (AF_INET, AF_INET6)."""
+    """All connections of a family (AF_INET, AF_INET6, or AF_UNSPEC for both)."""
     return IPCTNL_MSG_CT_GET, NLM_F_REQUEST | NLM_F_DUMP, _genmsg(family)
 
 
 def dump_port(family: int, proto: int, dport: int) -> Message:
-    """Those to one port, by the kernel's own filter (since Linux 5.8; before, it gives all)."""
+    """Those to one port, of a family or of both, by the kernel's own filter (since Linux 5.8; before, it
+    gives all)."""
     word = _BY_PORT.to_bytes(4, _native)
     wanted = nested(_TUPLE_ORIG, nested(_TUPLE_PROTO, u8(_PROTO_NUM, proto), _port(_DST_PORT, dport)))
     chosen = nested(_FILTER, attr(_FILTER_ORIG_FLAGS, word), attr(_FILTER_REPLY_FLAGS, bytes(4)))
