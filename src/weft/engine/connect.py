@@ -11,11 +11,10 @@ from weft.core.model.target import parse_target
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsSwitch, HostsUncopy, OwnHosts
 from weft.core.ops.hop import GatewayChange
-from weft.core.ops.link import LinkDel
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, events, ports, removal
+from weft.engine import container, driven, events, ports, removal
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
 from weft.engine.work import CONNECT, DISCONNECT
@@ -89,7 +88,7 @@ def _connect(
         *container.shard_steps(work, [(network, endpoint)]),
         *ports.hold_ports(work, [endpoint]),
         *(_own_hosts(work, sandbox) if own else []),
-        *driver.endpoint_wants(network, sandbox, endpoint, netns),
+        *driven.endpoint_wants(network, sandbox, endpoint, netns),
         *_gateways(members, after, netns or sandbox.name),
         *driver.fresh_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
@@ -248,9 +247,10 @@ def _switch(work: Work, name: str, path: str, old: str) -> HostsSwitch:
 
 def _gateways(before: container.Members, after: container.Members, where: str) -> list[Op]:
     """What changes about the default routes when a container's networks change."""
-    old = {r.gateway.version: r for r in driver.default_routes(before, where)}
-    ops: list[Op] = []
-    for route in driver.default_routes(after, where):
+    found = driver.default_routes(before, where)
+    old = {r.gateway.version: r for r in found if not r.beside}
+    ops: list[Op] = [r for r in driver.default_routes(after, where) if r.beside and r not in found]
+    for route in [r for r in driver.default_routes(after, where) if not r.beside]:
         was = old.get(route.gateway.version)
         if was is None:
             ops.append(route)
@@ -263,7 +263,10 @@ def _gateways(before: container.Members, after: container.Members, where: str) -
 
 def introduce(work: Work, endpoint: Endpoint) -> None:
     """Waits until a new endpoint's port forwards, then tells its neighbours who has its addresses."""
-    if not work.machine.wait_port(endpoint.host_ifname):
+    network = work.store.find_network(endpoint.network)
+    if network is None or network.driver == "ipvlan":
+        return  # its MAC is the host's, which the neighbours know
+    if network.bridged and not work.machine.wait_port(endpoint.host_ifname):
         work.say(f"warning: the bridge port {endpoint.host_ifname} does not forward after 5 s")
     with work.machine.lock():
         if not work.store.has_container(endpoint.container):
@@ -324,7 +327,7 @@ def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     if where and not sandbox.target:
         ops += _left_hosts(work, sandbox, network, not rest)
     ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
-    ops.append(LinkDel(endpoint.host_ifname, endpoint.mark))
+    ops += driven.unplugged(network, endpoint, where)
     if where:
         ops += _other_gateways(members, rest, where)
     plan = Plan(tuple(ops))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
 from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
-from weft.core.model.names import mark
+from weft.core.model.names import mac_text, mark
 from weft.core.model.network import (
     ADOPTED_PORTS,
     BRIDGE_PORTS,
@@ -21,7 +21,7 @@ from weft.core.model.state import Life, State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import events, group, lease, ports
+from weft.engine import driven, events, group, lease, ports
 from weft.engine.lease import Chosen, Claims
 from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
 from weft.engine.spec import opened
@@ -193,12 +193,13 @@ def decide_endpoint(
     claims.macs.add((network.name, join.mac))
     cidrs, chosen = lease.addresses(work, network, join, claims)
     ifname = _ifname(network, join, others)
+    mac = _parent_mac(work, network) if network.option("mode") == "passthru" else join.mac
     endpoint = Endpoint(
         root=store.root,
         network=network.name,
         container=container,
         addresses=cidrs,
-        mac=join.mac,
+        mac=mac,
         ifname=ifname,
         aliases=join.aliases,
         priority=join.priority,
@@ -208,6 +209,14 @@ def decide_endpoint(
         options=join.options,
     )
     return endpoint, chosen
+
+
+def _parent_mac(work: Work, network: Network) -> str:
+    """In passthru a container has the MAC of the link that it is on. KernelError when that is gone."""
+    for link in work.machine.links_of(""):
+        if link.ifname == network.device and link.mac:
+            return mac_text(link.mac)
+    raise _gone(network)
 
 
 def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
@@ -228,6 +237,8 @@ def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
 def shard_for(work: Work, network: Network, claims: Claims) -> int:
     """The first of a network's bridges that has a port left: another one is made before the kernel's
     limit."""
+    if not network.bridged:
+        return 0
     room = ADOPTED_PORTS if network.adopted else BRIDGE_PORTS
     for shard in range(1 if network.adopted else SHARDS + 1):
         key = network.name, shard
@@ -353,7 +364,7 @@ def _wants(
     lines = work.own_hosts_lines(sandbox) if own else None
     ops = list(driver.sandbox_wants(sandbox, shown, lines, rooted=rooted))
     for network, endpoint in members:
-        ops += driver.endpoint_wants(network, sandbox, endpoint)
+        ops += driven.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
     ops += driver.fresh_wants([p for _, e in members for p in e.publish])
     for network, endpoint in members:
@@ -372,7 +383,11 @@ def preparation(work: Work, networks: Iterable[Network], found: Sequence[Attache
 
 def check_network(work: Work, network: Network) -> None:
     """A network is whole: without its bridge and the guards nothing is attached. KernelError."""
-    facts = work.machine.network_facts(network.bridge)
+    facts = work.machine.network_facts(network.device)
+    if not network.bridged:
+        if facts.bridge is None:
+            raise _gone(network)
+        return
     if facts.bridge is None or network.mark not in facts.bridge.altnames:
         raise KernelError(
             f"bridge {network.bridge} of network {network.name} is gone, or no longer weft's",
@@ -383,6 +398,13 @@ def check_network(work: Work, network: Network) -> None:
             "the firewall tables of weft are gone: without its guards no container is attached",
             hint="somebody flushed nftables; `weft repair` makes them again",
         )
+
+
+def _gone(network: Network) -> KernelError:
+    return KernelError(
+        f"the interface {network.device} that network {network.name} is on is gone",
+        hint="members of it are made on that interface",
+    )
 
 
 def _make_room(work: Work, found: Attached) -> list[Op]:

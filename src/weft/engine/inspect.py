@@ -40,9 +40,10 @@ def _network(work: Work, network: Network) -> dict[str, Any]:
         "subnets": [_subnet(work, network, pool) for pool in network.pools],
         "options": {k: v for k, v in network.options if k != LENT},
         "labels": dict(network.labels),
-        "bridge": network.bridge,
+        "bridge": network.bridge if network.bridged else "",
+        "parent": "" if network.bridged else network.device,
         "adopted": network.adopted,
-        "endpoints": [_endpoint(e) for e in endpoints],
+        "endpoints": [_endpoint(network, e) for e in endpoints],
         "publish": [p for e in endpoints for p in publishes(e)],
     }
 
@@ -61,11 +62,11 @@ def _subnet(work: Work, network: Network, pool: Pool) -> dict[str, Any]:
     }
 
 
-def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+def _endpoint(network: Network, endpoint: Endpoint) -> dict[str, Any]:
     return {
         "container": endpoint.container,
         "ifname": endpoint.ifname,
-        "host_ifname": endpoint.host_ifname,
+        "host_ifname": endpoint.host_ifname if network.bridged else "",
         "mac": endpoint.hardware,
         "addresses": [str(c) for c in endpoint.addresses],
         "aliases": list(endpoint.aliases),

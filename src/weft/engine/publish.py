@@ -38,6 +38,8 @@ def publish(work: Work, network: str, name: str, specs: Sequence[str]) -> tuple[
             raise BadInput(
                 f"network {found.name} is internal, nothing comes in", "publish on another network"
             )
+        if not found.managed:
+            raise BadInput(f"members of network {found.name} are reached by their own addresses")
         container.check_network(work, found)
         added = ports.claim_ports(work, endpoint, wanted, Claims())
         plan = _plan(work, found, endpoint, added)

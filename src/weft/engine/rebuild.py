@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: What leaves no trace outside the database.
 UNTRACED = (
+    "macvlan and ipvlan networks, and which networks mix or are used as they are",
     "labels, address ranges and reserved addresses of networks",
     "commands, --rm, gateway priorities, sysctls and routes of containers",
     "processes of containers that use another's network, where there are no cgroups",

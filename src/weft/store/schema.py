@@ -84,6 +84,10 @@ ENDPOINT = "network, container, mac, ifname, aliases, priority, sysctls, routes,
 POOL = "subnet, gateway, ip_range, aux"
 
 
+#: The option under which a network's driver is kept that is not ``bridge``.
+DRIVER = "driver"
+
+
 def whole(value: Any, low: int, high: int) -> int:
     """The number; ValueError when it is none of that range."""
     if not isinstance(value, int) or not low <= value < high:
@@ -134,7 +138,7 @@ def network_row(network: Network) -> tuple[Any, ...]:
         int(network.adopted),
         int(network.follows_mtu),
         network.shards,
-        texts.join(network.options),
+        texts.join([*network.options, *([] if network.bridged else [(DRIVER, network.driver)])]),
     )
 
 

@@ -42,6 +42,8 @@ def isolation(network: Network) -> tuple[Op, ...]:
     from weft.core.ops.route import ProhibitAdd
 
     found: list[Op] = [ProhibitAdd(p.subnet, TABLE, PROTOCOL) for p in network.pools]
+    if network.mixes:  # the firewall alone tells whom its members reach
+        return tuple(found)
     return (*found, *[rule for shard in range(network.shards + 1) for rule in _apart(network, shard)])
 
 
@@ -118,6 +120,8 @@ def _shut(ifname: str, ipv6: bool, netns: str = "") -> tuple[Sysctl, ...]:
 def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
     """A network: its bridge and addresses, its isolation, its elements, its hosts file."""
     bridge = network.bridge
+    if not network.managed:
+        return HostsFile(hosts), BridgeAdopt(bridge, network.mark)
     if network.adopted:
         return (
             HostsFile(hosts),
@@ -245,10 +249,15 @@ def endpoint_wants(
         alias=alias,
         isolated=network.isolated,
     )
+    return (veth, *endpoint_elements(network, endpoint), *inside_wants(sandbox, endpoint, netns))
+
+
+def inside_wants(sandbox: Sandbox, endpoint: Endpoint, netns: str = "") -> tuple[Op, ...]:
+    """What is done inside once a container's link is there, whatever kind it is: sysctls, addresses, up,
+    routes."""
+    where, ifname = netns or sandbox.name, endpoint.ifname
     six = endpoint.address_of(6) is not None
     return (
-        veth,
-        *endpoint_elements(network, endpoint),
         *_families(ifname, where, six, bool(netns)),
         *[Sysctl(key, value, netns=where) for key, value in endpoint.sysctls],
         *([AddrGenNone(ifname, where)] if six else []),
@@ -292,10 +301,15 @@ def gateway_of(members: Iterable[tuple[Network, Endpoint]], version: int) -> tup
     """Which of a container's endpoints gives the default route of a family: the highest priority; of those
     the
     one with both families; of those the first by name, as Docker has it (libnetwork/sandbox.go)."""
-    fit = [(n, e) for n, e in members if not n.internal and e.address_of(version) is not None]
-    fit = [(n, e) for n, e in fit if e.option(DEFAULT_ROUTE, "true") == "true"]
+    fit = [(n, e) for n, e in members if _leads_out(n, e, version) and not n.option(METRIC)]
     fit.sort(key=lambda pair: (-pair[1].priority, not (pair[0].ipv4 and pair[0].ipv6), pair[0].name))
     return fit[0] if fit else None
+
+
+def _leads_out(network: Network, endpoint: Endpoint, version: int) -> bool:
+    no_route = network.internal or network.option("no_default_route") == "true"
+    allowed = not no_route and endpoint.option(DEFAULT_ROUTE, "true") == "true"
+    return allowed and endpoint.address_of(version) is not None
 
 
 #: Of a default route in a namespace that is somebody else's: the one that he gave it goes first.
@@ -303,18 +317,24 @@ FOREIGN_METRIC = 7765
 
 
 def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> list[DefaultRoute]:
-    """The default routes of a container, one a family."""
+    """The default routes of a container, one a family; and one of each network that says its metric."""
     found = []
     for version in (4, 6):
         chosen = gateway_of(members, version)
         if chosen is not None:
-            network, endpoint = chosen
-            address = endpoint.address_of(version)
-            assert address is not None  # gateway_of() has seen to it
-            foreign = FOREIGN_METRIC if ":" in endpoint.container else 0
-            metric = int(endpoint.option(METRIC, str(foreign)))
-            found.append(DefaultRoute(network.gateway_for(address), endpoint.ifname, where, metric))
+            foreign = FOREIGN_METRIC if ":" in chosen[1].container else 0
+            metric = int(chosen[1].option(METRIC, str(foreign)))
+            found.append(_by(*chosen, version, where, metric))
+        ranked = [(n, e) for n, e in members if n.option(METRIC) and _leads_out(n, e, version)]
+        ranked.sort(key=lambda pair: -pair[1].priority)
+        found += [_by(n, e, version, where, int(n.option(METRIC)))._replace(beside=True) for n, e in ranked]
     return found
+
+
+def _by(network: Network, endpoint: Endpoint, version: int, where: str, metric: int) -> DefaultRoute:
+    address = endpoint.address_of(version)
+    assert address is not None  # _leads_out() has seen to it
+    return DefaultRoute(network.gateway_for(address), endpoint.ifname, where, metric)
 
 
 def _host_mac(mac: str) -> str:

@@ -47,7 +47,7 @@ class Pool(Record):
 
 
 class Network(Record):
-    """A bridge network. ``number`` (1 to 65535) is unique within the root and names its link group.
+    """A network. ``number`` (1 to 65535) is unique within the root and names its link group.
 
     ``internal``: no way out and none in but from the host. ``isolated``: members cannot talk to each other.
     ``nat`` is ``nat`` (masquerade) or ``routed`` (others route to the subnet, and reach what is published).
@@ -111,6 +111,26 @@ class Network(Record):
     def bridge_of(self, shard: int) -> str:
         """The name of one of its bridges: the first one is number 0."""
         return bridge_name(self.shard_id(shard)) if shard else self.bridge
+
+    @property
+    def bridged(self) -> bool:
+        """Whether its members are plugged into a bridge: not those of macvlan and ipvlan."""
+        return self.driver == "bridge"
+
+    @property
+    def managed(self) -> bool:
+        """Whether weft is its gateway and firewall: not where the bridge is to be used as it is."""
+        return self.driver == "bridge" and self.option("unmanaged") != "true"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether its members may reach those of other networks, as far as these let them."""
+        return self.managed and not self.internal and self.option("isolate", "strict") != "strict"
+
+    @property
+    def device(self) -> str:
+        """The link of the host that it is on: its bridge, or the parent of its members' links."""
+        return self.bridge if self.driver == "bridge" else self.option("parent")
 
     @property
     def ipv4(self) -> bool:

@@ -43,7 +43,7 @@ def batched(plans: Sequence[tuple[Op, ...]], size: int = 200) -> Plan:
 _STAGES = {
     **dict.fromkeys(("OwnHosts", "EtcNetns"), 0),
     **dict.fromkeys(("NetnsAdd", "NetnsAttach"), 1),
-    **{"VethAdd": 2, "ElementAdd": 3},
+    **{"VethAdd": 2, "SublinkAdd": 2, "ElementAdd": 3},
     **dict.fromkeys(("HostsAdd", "HostsSwitch"), 9),
     "HostsCopy": 10,
 }

@@ -153,7 +153,7 @@ _CELLS: dict[str, Callable[[dict[str, Any]], object]] = {
 #: What may be filtered by: the keys of a row, and ``label`` for one of a network's labels.
 _NETWORK_KEYS = (
     "adopted bridge created driver endpoints id internal ipv6 isolated label labels mtu name nat options"
-    " publish subnets"
+    " parent publish subnets"
 )
 _CONTAINER_KEYS = (
     "auto_remove command created dns engine exit_code extra_hosts finished_at health hostname id limits log"
