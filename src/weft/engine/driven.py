@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weft.core.drivers import bridge
 from weft.core.ops.link import LinkDel
+from weft.core.ops.traffic import unshaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
 def unplugged(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...]:
     """What takes a container's link away; ``where``: its namespace, "" when that is gone."""
     if network.bridged:
-        return (LinkDel(endpoint.host_ifname, endpoint.mark),)
+        return (LinkDel(endpoint.host_ifname, endpoint.mark), *unshaped(endpoint))
     return (LinkDel(endpoint.ifname, endpoint.mark, where),) if where else ()
 
 

@@ -81,16 +81,12 @@ def _given(
     return Leased(address, range_)
 
 
-def _next(
-    ledger: Ledger, place: int, one: RangeSet, owner: Owner, held: Callable[[Address], bool]
-) -> Leased:
+def _next(ledger: Ledger, place: int, one: RangeSet, owner: Owner, held: Callable[[Address], bool]) -> Leased:
     taken = ledger.names()
     found = ranges.choose(
         one,
         _address(ledger.last(place)),
-        lambda a: (
-            str(a) not in taken and not held(a) and ledger.take(str(a), owner.container, owner.ifname)
-        ),
+        lambda a: str(a) not in taken and not held(a) and ledger.take(str(a), owner.container, owner.ifname),
     )
     if found is None:
         shown = ", ".join([str(r) for r in one])
@@ -112,7 +108,7 @@ def release(ledger: Ledger, owner: Owner, known: Collection[Address] = ()) -> No
     then no other file is read."""
     with ledger.locked():
         mine = [str(a) for a in known]
-        if not mine or not all([ledger.owner(name) == (owner.container, owner.ifname) for name in mine]):
+        if not mine or any(ledger.owner(name) != (owner.container, owner.ifname) for name in mine):
             mine = ledger.of(owner.container, owner.ifname)
         for name in mine:
             ledger.drop(name)

@@ -136,7 +136,7 @@ def make(work: Work, checked: Checked) -> Network:
         raise Conflict(
             f"network {request.name} exists already", f"`weft net inspect {request.name}` shows it"
         )
-    facts = work.machine.host_facts()
+    facts = _of_others(work.machine.host_facts(), request.name)
     known = work.store.networks()
     network = _decide(work, checked, facts, known)
     if network.bridged:
@@ -156,6 +156,12 @@ def make(work: Work, checked: Checked) -> Network:
     work.settle(entry, lambda: events.note_network(work, "create", network))
     _tell(work, network, facts)
     return network
+
+
+def _of_others(facts: HostFacts, name: str) -> HostFacts:
+    """Without what an engine has written down about a network of this name: it is the same network."""
+    own = f" network {name}"
+    return facts._replace(kept=tuple([k for k in facts.kept if not k.by.endswith(own)]))
 
 
 def _tell(work: Work, network: Network, facts: HostFacts) -> None:

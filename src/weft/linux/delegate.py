@@ -22,7 +22,9 @@ def find(kind: str, path: Sequence[str]) -> str:
         if is_file(f"{folder}/{kind}"):
             return f"{folder}/{kind}"
     shown = ":".join(path)[:500]
-    raise BadInput(f"failed to find plugin {kind!a} in path [{shown}]", "install it, or use another ipam.type")
+    raise BadInput(
+        f"failed to find plugin {kind!a} in path [{shown}]", "install it, or use another ipam.type"
+    )
 
 
 def run(program: str, environment: Mapping[bytes, bytes], config: bytes) -> tuple[int, bytes]:

@@ -334,6 +334,8 @@ class Hands:
             self._file(op)
         elif op.kind == "conntrack":
             self._flush(op)
+        elif op.kind == "queue":  # one by one: what it is about may be of the same plan
+            self.route_in(op.netns).send(self._messages((op,)))
         elif op.kind == "cgroup":
             from weft.linux import cgroup  # only containers with a command have one
 

@@ -1,5 +1,5 @@
-"""The files of CNI's host-local: one an address, named by it, with its owner inside; a lock, and what was given out
-last (plugins/ipam/host-local/backend/disk of containernetworking/plugins)."""
+"""The files of CNI's host-local: one an address, named by it, with its owner inside; a lock, and what was
+given out last (plugins/ipam/host-local/backend/disk of containernetworking/plugins)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Ledger:
             raise StoreError(f"ipam.dataDir: cannot read {self._folder}: {error.strerror}") from None
 
     def _read(self, name: str) -> str:
-        """"" for what is not there, or is no plain file."""
+        """ "" for what is not there, or is no plain file."""
         try:
             fd = posix.open(
                 f"{self._folder}/{name}",
@@ -88,7 +88,8 @@ class Ledger:
         return [name for name, owner in found if owner in ((container, ifname), (container, ""))]
 
     def take(self, name: str, container: str, ifname: str) -> bool:
-        """Gives an address to a container; False when somebody has it. A crash leaves it whole or not at all."""
+        """Gives an address to a container; False when somebody has it. A crash leaves it whole or not at
+        all."""
         part = f"{self._folder}/.weft"
         try:
             self._write(part, f"{container}{_BREAK}{ifname}")

@@ -25,9 +25,7 @@ class Range(Record):
     gateway: Address
 
     def __contains__(self, address: Address) -> bool:
-        return (
-            address.version == self.subnet.version and self.first.value <= address.value <= self.last.value
-        )
+        return address.version == self.subnet.version and self.first.value <= address.value <= self.last.value
 
     def __str__(self) -> str:
         return f"{self.first}-{self.last}"

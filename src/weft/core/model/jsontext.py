@@ -34,7 +34,8 @@ def load(text: str) -> Any:
         return json.loads(text, parse_constant=_Context.parse_constant)
     start, size = _skip(text, 0), len(text)
     try:
-        value, end = make_scanner(_Context)(text, start)
+        scanner: Any = make_scanner
+        value, end = scanner(_Context)(text, start)
     except StopIteration as error:
         raise ValueError(f"expected a value at character {error.value}") from None
     end = _skip(text, end)

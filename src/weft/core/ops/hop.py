@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 class RouteAdd(Op):
-    """A route by an interface, and by a gateway where one is given. It goes with the interface."""
+    """A route by an interface, and by a gateway where one is given; ``source`` is what is sent from then. It
+    goes with the interface."""
 
     to: Subnet
     via: Address | None
     ifname: str
     netns: str
+    source: Address | None = None
     kind = "rtnl"
 
     def describe(self) -> str:
@@ -29,7 +31,8 @@ class RouteAdd(Op):
 
     def shell(self) -> tuple[str, ...]:
         by = f" via {self.via}" if self.via else ""
-        return (inside(self.netns, f"route add {self.to}{by} dev {quote(self.ifname)}"),)
+        src = f" src {self.source}" if self.source else ""
+        return (inside(self.netns, f"route add {self.to}{by} dev {quote(self.ifname)}{src}"),)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
         route = rt.Route(
@@ -41,6 +44,7 @@ class RouteAdd(Op):
             protocol=BOOT,
             scope=rt.RT_SCOPE_UNIVERSE if self.via else rt.RT_SCOPE_LINK,
             type=rt.RTN_UNICAST,
+            prefsrc=self.source.packed if self.source else None,
         )
         return (rt.new_route(route),)
 

@@ -17,8 +17,8 @@ _IFF_ALLMULTI = 0x200
 
 
 class LinkTune(Op):
-    """Sets one of a link's settings. ``setting`` is address, mtu, promisc, allmulticast or txqueuelen, as ip-link(8)
-    has them; ``old`` is what it was."""
+    """Sets one of a link's settings. ``setting`` is address, mtu, promisc, allmulticast or txqueuelen,
+    as ip-link(8) has them; ``old`` is what it was."""
 
     ifname: str
     setting: str

@@ -1,7 +1,7 @@
 """Queueing disciplines and filters (rtnetlink(7), tc-tbf(8), tc-u32(8), tc-mirred(8)).
 
-Headers linux/pkt_sched.h, linux/pkt_cls.h; net/sched/sch_tbf.c, cls_u32.c, act_mirred.c. In pairs as far as weft
-reads them back: what a discipline is, and a tbf's rate and burst.
+Headers linux/pkt_sched.h, linux/pkt_cls.h; net/sched/sch_tbf.c, cls_u32.c, act_mirred.c. In pairs as far as
+weft reads them back: what a discipline is, and a tbf's rate and burst.
 """
 
 from __future__ import annotations
@@ -74,6 +74,16 @@ def new_tbf(ifindex: int, shape: Shape) -> Message:
     return RTM_NEWQDISC, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, payload
 
 
+def del_root(ifindex: int) -> Message:
+    """A link's root discipline away."""
+    return RTM_DELQDISC, NLM_F_REQUEST | NLM_F_ACK, _tc(ifindex, 0, TC_H_ROOT)
+
+
+def del_ingress(ifindex: int) -> Message:
+    """That for what comes in away."""
+    return RTM_DELQDISC, NLM_F_REQUEST | NLM_F_ACK, _tc(ifindex, 0, TC_H_INGRESS)
+
+
 def new_ingress(ifindex: int) -> Message:
     """The discipline to which filters for what comes in by a link belong."""
     payload = _tc(ifindex, TC_H_CLSACT, TC_H_INGRESS) + string(_TCA_KIND, "ingress")
@@ -81,7 +91,8 @@ def new_ingress(ifindex: int) -> Message:
 
 
 def new_redirect(ifindex: int, to: int) -> Message:
-    """All that comes in by a link goes out by another one. u32 rather than matchall, which fewer kernels have."""
+    """All that comes in by a link goes out by another one. u32 rather than matchall, which fewer kernels
+    have."""
     selector = _SEL.pack(_U32_TERMINAL, 0, 1, 0, 0, 0, 0, 0) + bytes(16)  # one key, that matches anything
     parms = _MIRRED.pack(0, 0, _STOLEN, 0, 0, _EGRESS_REDIR, to)
     action = nested(1, string(_ACT_KIND, "mirred"), nested(_ACT_OPTIONS, attr(_MIRRED_PARMS, parms)))

@@ -1,7 +1,8 @@
-"""What goes to stdout: results in the version that was asked for, and errors (CNI specification, section 5)."""
+"""What goes to stdout: errors and versions (CNI specification, section 5). Results are in result.py."""
 
 from __future__ import annotations
 
+from weft.core.model import jsontext
 from weft.core.model.errors import (
     BadInput,
     Conflict,
@@ -12,7 +13,6 @@ from weft.core.model.errors import (
     Unsupported,
     WeftError,
 )
-from weft.core.wire import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def error_text(error: WeftError, version: str) -> str:
     found |= {"code": code_of(error), "msg": error.message}
     if error.hint:
         found["details"] = error.hint
-    return jsontext.write(found) + "\n"
+    return jsontext.dump(found) + "\n"
 
 
 def versions_text(version: str) -> str:
     """The answer to VERSION."""
     found = {"cniVersion": version if version in VERSIONS else VERSIONS[-1], "supportedVersions": VERSIONS}
-    return jsontext.write(found) + "\n"
+    return jsontext.dump(found) + "\n"
 
 
 def order(version: str) -> tuple[int, ...]:

@@ -1,14 +1,14 @@
 """A configuration's values: as in core/oci/fields, and keys without regard to case.
 
-Runtimes and plug-ins are written in Go, whose decoder takes a key in any case: containerd sends ``HostPort`` where
-the convention says ``hostPort`` (encoding/json, Unmarshal: an exact match is preferred).
+Runtimes and plug-ins are written in Go, whose decoder takes a key in any case: containerd sends
+``HostPort`` where the convention says ``hostPort`` (encoding/json, Unmarshal: an exact match is preferred).
 """
 
 from __future__ import annotations
 
+from weft.core.model import jsontext
 from weft.core.model.errors import BadInput
 from weft.core.oci.fields import MISSING, Field
-from weft.core.wire import jsontext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,14 @@ class Loose(Field):
 
 def document(data: bytes, what: str) -> Loose:
     """The document on stdin, or a plug-in's answer: an object. BadInput."""
-    found = jsontext.read(data, what)
+    try:
+        found = jsontext.load(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{what} is not UTF-8 at byte {error.start}") from None
+    except (RecursionError, MemoryError):
+        raise BadInput(f"{what} is nested too deep") from None
+    except ValueError as error:  # also an integer of more digits than Python reads
+        raise BadInput(f"{what} is not JSON: {str(error)[:200]}") from None
     if not isinstance(found, dict):
         raise BadInput(f"{what} is not a JSON object")
     _check_depth(found, what)

@@ -5,10 +5,10 @@ Inside they are as version 1.1.0 has them. What a version does not have is left 
 
 from __future__ import annotations
 
+from weft.core.model import jsontext
 from weft.core.model.address import parse_address, parse_prefix
 from weft.core.model.errors import BadInput
 from weft.core.record import Record
-from weft.core.wire import jsontext
 from weft.frontends.cni.answer import BAD_CONFIG, Failure, order
 
 TYPE_CHECKING = False
@@ -157,7 +157,7 @@ def need_previous(field: Loose) -> Result:
 
 def text(result: Result, version: str) -> str:
     """The result object of a version."""
-    return jsontext.write(shaped(result, version)) + "\n"
+    return jsontext.dump(shaped(result, version)) + "\n"
 
 
 def shaped(result: Result, version: str) -> dict[str, Any]:
