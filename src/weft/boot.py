@@ -213,10 +213,10 @@ def _door() -> str:
 
 
 def _hot_words(door: str) -> list[str]:
-    """By which the list of what a call imports is found: CNI's commands are in the environment."""
-    if door != "cni":
-        return [door] if door else sys.argv[1:]
-    return ["cni", _posix.environ.get(b"CNI_COMMAND", b"").decode("ascii", "replace").lower()]
+    """By which the list of what a call imports is found. CNI's commands are in the environment."""
+    if door == "cni":
+        return ["cni", _posix.environ.get(b"CNI_COMMAND", b"").decode("ascii", "replace").lower()]
+    return [door, *[w for w in sys.argv[1:] if w.isalpha()][:1]] if door else sys.argv[1:]
 
 
 def run(root: str) -> None:

@@ -146,6 +146,12 @@ class Watched:
 
         session.detached(launch, pid, started)
 
+    def run_plugin(self, path: str, words: Sequence[str], data: bytes) -> tuple[int, bytes]:
+        """Asks another program: its status, and what it printed. KernelError."""
+        from weft.linux import plugin
+
+        return plugin.run(path, words, data)
+
     def forward_signals(self, pid: int, started: int) -> None:
         """What is sent to this program goes to that process from now on."""
         from weft.linux import ends

@@ -144,7 +144,8 @@ def change_mac(work: Work, name: str, member: str, mac: str) -> None:
 
 def _again(endpoint: Endpoint) -> Join:
     """What was asked of a place, as it came out."""
-    routes = [f"{r.to}" + (f"@{r.via}" if r.via is not None else "") for r in endpoint.routes]
+    routes = [str(r.to) + (f"@{r.via}" if r.via is not None else "") for r in endpoint.routes]
+    kinds = [f" {r.type} metric {r.metric}" if r.metric else f" {r.type}" for r in endpoint.routes]
     keys = [("net." + ".".join(key.split("/")[1:]), value) for key, value in endpoint.sysctls]
     sysctls = [(key.replace(f".{endpoint.ifname}.", ".IFNAME."), value) for key, value in keys]
     return Join(
@@ -155,7 +156,7 @@ def _again(endpoint: Endpoint) -> Join:
         aliases=endpoint.aliases,
         priority=endpoint.priority,
         sysctls=tuple(sysctls),
-        routes=tuple(routes),
+        routes=tuple([route + kind for route, kind in zip(routes, kinds, strict=True)]),
         options=endpoint.options,
     )
 

@@ -11,6 +11,7 @@ from weft.core.model.target import parse_target
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsSwitch, HostsUncopy, OwnHosts
 from weft.core.ops.hop import GatewayChange
+from weft.core.ops.link import LinkUp
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
@@ -34,12 +35,14 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 class Called(Record):
     """What a namespace is called in networks, ``runc:web``, and its host name there, where somebody knows
-    better than TARGET says; ``labels`` are what its engine knows it by, ``dns`` its own name servers."""
+    better than TARGET says; ``labels`` are what its engine knows it by, ``dns`` its own name servers.
+    ``loopback``: nobody else sets its ``lo`` up."""
 
     name: str
     hostname: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     dns: tuple[str, ...] = ()
+    loopback: bool = False
 
 
 def connect(
@@ -61,7 +64,8 @@ def connect(
             )
         container.check_network(work, network)
         try:
-            return _connect(work, network, sandbox, netns, join, tuple(publish), members)
+            first = [LinkUp("lo", netns)] if called is not None and called.loopback else []
+            return _connect(work, network, sandbox, netns, join, tuple(publish), members, first)
         finally:
             work.machine.unpin()
 
@@ -74,6 +78,7 @@ def _connect(
     join: Join,
     publish: tuple[Publish, ...],
     members: container.Members,
+    first: Sequence[Op] = (),
 ) -> Endpoint:
     claims = Claims()
     join = join._replace(network=network.name)
@@ -89,6 +94,7 @@ def _connect(
         *ports.hold_ports(work, [endpoint]),
         *(_own_hosts(work, sandbox) if own else []),
         *driven.endpoint_wants(network, sandbox, endpoint, netns),
+        *first,
         *_gateways(members, after, netns or sandbox.name),
         *driver.fresh_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),

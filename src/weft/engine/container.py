@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
-from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
+from weft.core.model.errors import BadInput, Conflict, Exhausted, IfnameTaken, KernelError, NotOurs
 from weft.core.model.names import mac_text, mark
 from weft.core.model.network import (
     ADOPTED_PORTS,
@@ -276,7 +276,7 @@ def _ifname(network: Network, join: Join, others: Sequence[Endpoint]) -> str:
     taken = {e.ifname for e in others}
     if join.ifname:
         if join.ifname in taken:
-            raise Conflict(f"interface name {join.ifname} is taken in this container")
+            raise IfnameTaken(f"interface name {join.ifname} is taken in this container")
         return join.ifname
     prefix = network.option("ifname_prefix", "eth")
     return next(name for n in range(len(taken) + 1) if (name := f"{prefix}{n}") not in taken)

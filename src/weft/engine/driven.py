@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weft.core.drivers import bridge
+from weft.core.ops.hop import RefusalDel
 from weft.core.ops.link import LinkDel
 from weft.core.ops.traffic import unshaped
 
@@ -23,9 +24,11 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
 
 def unplugged(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...]:
     """What takes a container's link away; ``where``: its namespace, "" when that is gone."""
+    refusals = [h for h in endpoint.routes if h.type != "unicast"] if where else []
+    left = [RefusalDel(h.to, h.type, where, h.metric) for h in refusals]
     if network.bridged:
-        return (LinkDel(endpoint.host_ifname, endpoint.mark), *unshaped(endpoint))
-    return (LinkDel(endpoint.ifname, endpoint.mark, where),) if where else ()
+        return (LinkDel(endpoint.host_ifname, endpoint.mark), *unshaped(endpoint), *left)
+    return (*([LinkDel(endpoint.ifname, endpoint.mark, where)] if where else []), *left)
 
 
 def endpoint_wants(network: Network, sandbox: Sandbox, endpoint: Endpoint, netns: str = "") -> tuple[Op, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from weft.core.model.errors import BadInput, Conflict, WeftError
 from weft.engine import connect, network
+from weft.engine.network import ENGINE
 from weft.engine.target import find
 
 TYPE_CHECKING = False
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     #: A network to be in, and what is published there.
     Wish = tuple[Join, tuple[Publish, ...]]
-
-#: The label of a network that an engine made: it goes with its last member.
-ENGINE = "weft.engine"
 
 
 def ensure(work: Work, request: NetworkRequest, engine: str) -> Network:
@@ -139,6 +137,38 @@ def detach(work: Work, name: str, networks: Collection[str] = (), keep: bool = F
         if errors:
             raise errors[0]
         return bool(was)
+
+
+def open_loopback(work: Work, target: str) -> None:
+    """Sets ``lo`` up in a namespace of somebody else's. NotFound."""
+    from weft.core.ops.link import LinkUp
+    from weft.core.plan.plan import Plan
+
+    with work.machine.lock():
+        found = find(work, target)
+        if found is not None:
+            work.machine.apply(Plan((LinkUp("lo", found.netns),)), work.step)
+        work.machine.unpin()
+
+
+def set_option(work: Work, name: str, key: str, value: str) -> None:
+    """Sets an option of a network of which nothing in the kernel depends; "" takes it out. NotFound."""
+    with work.machine.lock():
+        work.recover()
+        found = work.store.network(name)
+        rest = [pair for pair in found.options if pair[0] != key]
+        with work.store.write():
+            work.store.set_options(name, (*rest, *([(key, value)] if value else [])))
+
+
+def tidy(work: Work, names: Sequence[str]) -> None:
+    """Removes those of these networks that an engine made and nobody is in. The first error is raised at the
+    end."""
+    with work.machine.lock():
+        work.recover()
+        errors = _drop_empty(work, names)
+    if errors:
+        raise errors[0]
 
 
 def leave(work: Work, sandbox: Sandbox, networks: Collection[str] | None = None) -> list[WeftError]:

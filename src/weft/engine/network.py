@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
 
 _MTU = (68, 65535)
+#: The label of a network that an engine made: it goes with its last member (engine/foreign.py).
+ENGINE = "weft.engine"
 DRIVERS = ("bridge", "macvlan", "ipvlan")
 #: RFC 8200: every link that carries IPv6 takes packets of this size.
 _MTU6 = 1280
@@ -136,7 +138,7 @@ def make(work: Work, checked: Checked) -> Network:
         raise Conflict(
             f"network {request.name} exists already", f"`weft net inspect {request.name}` shows it"
         )
-    facts = _of_others(work.machine.host_facts(), request.name)
+    facts = work.machine.host_facts()
     known = work.store.networks()
     network = _decide(work, checked, facts, known)
     if network.bridged:
@@ -144,10 +146,7 @@ def make(work: Work, checked: Checked) -> Network:
         network = network if found is None else _adopted(network, found)
     else:
         network = _on_parent(work, network, facts)
-    # Whoever uses a LAN that is there has its subnet from the user: routes to it are no clash.
-    pools.check_clashes(
-        network.pools, network.device, facts if network.managed else facts._replace(routes=(), kept=()), known
-    )
+    pools.check_clashes(network.pools, network.device, _others(network, facts), known)
     plan = _plan(work, network, facts, first=not known)
     if work.dry:
         work.show(plan)
@@ -158,10 +157,12 @@ def make(work: Work, checked: Checked) -> Network:
     return network
 
 
-def _of_others(facts: HostFacts, name: str) -> HostFacts:
-    """Without what an engine has written down about a network of this name: it is the same network."""
-    own = f" network {name}"
-    return facts._replace(kept=tuple([k for k in facts.kept if not k.by.endswith(own)]))
+def _others(network: Network, facts: HostFacts) -> HostFacts:
+    """Whose subnets a network must stay clear of: whoever uses a LAN that is there has its subnet from the
+    user; and an engine that says what it wants is not kept from it by what stands in a file of engines."""
+    if not network.managed:
+        return facts._replace(routes=(), kept=())
+    return facts._replace(kept=()) if ENGINE in dict(network.labels) else facts
 
 
 def _tell(work: Work, network: Network, facts: HostFacts) -> None:

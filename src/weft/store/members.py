@@ -12,7 +12,7 @@ from weft.core.plan.plan import dump_spec, load_spec
 from weft.store import texts
 from weft.store.lean import sqlite
 from weft.store.networks import Networks
-from weft.store.schema import CONTAINER, ENDPOINT, hop, one_of, some, whole
+from weft.store.schema import CONTAINER, ENDPOINT, hop, hop_words, one_of, some, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Members(Networks):
     def _add_endpoint(self, endpoint: Endpoint) -> None:
         place = (endpoint.network, endpoint.container)
         words = (" ".join(endpoint.aliases), endpoint.priority, texts.join(endpoint.sysctls))
-        routes = texts.join([(str(r.to), str(r.via or "")) for r in endpoint.routes])
+        routes = texts.join([hop_words(r) for r in endpoint.routes])
         self._db.execute(
             f"INSERT INTO endpoint ({ENDPOINT}, own_hosts) VALUES (?,?,?,?,?,?,?,?,?,?,0)",
             (

@@ -105,6 +105,11 @@ class Networks(Database):
             ),
         )
 
+    def set_options(self, network: str, options: tuple[tuple[str, str], ...]) -> None:
+        """Stores the options of a network; its driver stays."""
+        found = self.network(network)._replace(options=options)
+        self._db.execute("UPDATE network SET options=? WHERE name=?", (network_row(found)[-1], network))
+
     def set_shards(self, network: str, shards: int) -> None:
         """Stores how many further bridges a network has."""
         self._db.execute("UPDATE network SET shards=? WHERE name=?", (shards, network))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.core.model.address import parse_address, parse_subnet
-from weft.core.model.network import Hop, Network, Pool
+from weft.core.model.network import REFUSING, Hop, Network, Pool
 from weft.store import texts
 
 TYPE_CHECKING = False
@@ -142,6 +142,15 @@ def network_row(network: Network) -> tuple[Any, ...]:
     )
 
 
-def hop(to: str, via: str) -> Hop:
+def hop_words(route: Hop) -> tuple[str, str]:
+    """How a route is kept: where it leads, and by what; what is seldom said stands behind that."""
+    more = f" {route.type} {route.metric}" if (route.type, route.metric) != ("unicast", 0) else ""
+    return str(route.to), f"{route.via or ''}{more}"
+
+
+def hop(to: str, way: str) -> Hop:
     """A route as it is kept."""
-    return Hop(parse_subnet(to), parse_address(via) if via else None)
+    via, *more = way.split(" ")
+    kind, metric = more or ("unicast", "0")
+    known = one_of(kind, "unicast", *REFUSING)
+    return Hop(parse_subnet(to), parse_address(via) if via else None, known, whole(int(metric), 0, 1 << 32))

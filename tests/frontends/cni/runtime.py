@@ -1,4 +1,4 @@
-"""A runtime of CNI's in small, as libcni does it: a list's plug-ins one after the other, results handed on."""
+"""A runtime of CNI in small, as libcni is one: a list of plug-ins one after the other, results handed on."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from weft.core.model.network import DEFAULT_ROUTE, GATEWAY, METRIC, link_local
 from weft.core.ops.address import AddressAdd, AddressLend
 from weft.core.ops.conntrack import ConntrackFlush
 from weft.core.ops.file import HostsAdd, HostsCopy, HostsFile, OwnHosts
-from weft.core.ops.hop import RouteAdd
+from weft.core.ops.hop import RefusalAdd, RouteAdd
 from weft.core.ops.link import AddrGenNone, BridgeAdd, BridgeAdopt, LinkGroup, LinkUp, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackStart
 from weft.core.ops.netns import EtcNetns, NetnsAdd, NetnsAttach, Sysctl
@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from weft.core.model.network import Endpoint, Network, Sandbox
+    from weft.core.model.network import Endpoint, Hop, Network, Sandbox
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
 
@@ -269,8 +269,8 @@ def _by_gateway(network: Network, endpoint: Endpoint, where: str) -> list[RouteA
     for cidr in endpoint.addresses:
         pool = network.pool_of(cidr.address)
         host = Subnet(cidr.address.version, pool.gateway.value, pool.gateway.bits)
-        found.append(RouteAdd(host, None, endpoint.ifname, where, cidr.address))
-        found.append(RouteAdd(pool.subnet, pool.gateway, endpoint.ifname, where, cidr.address))
+        found.append(RouteAdd(host, None, endpoint.ifname, where, 0, cidr.address))
+        found.append(RouteAdd(pool.subnet, pool.gateway, endpoint.ifname, where, 0, cidr.address))
     return found
 
 
@@ -287,8 +287,14 @@ def inside_wants(
         *([AddrGenNone(ifname, where)] if six else []),
         *_addressed(endpoint, where, six, bool(instead)),
         *instead,
-        *[RouteAdd(r.to, r.via, ifname, where) for r in endpoint.routes],
+        *[_route(r, ifname, where) for r in endpoint.routes],
     )
+
+
+def _route(hop: Hop, ifname: str, where: str) -> RouteAdd | RefusalAdd:
+    if hop.type == "unicast":
+        return RouteAdd(hop.to, hop.via, ifname, where, hop.metric)
+    return RefusalAdd(hop.to, hop.type, where, hop.metric)
 
 
 def _families(ifname: str, where: str, six: bool, foreign: bool) -> tuple[Sysctl, ...]:

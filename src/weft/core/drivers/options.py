@@ -75,6 +75,17 @@ def _prefix(key: str, value: str) -> str:
     return check_ifname(value)
 
 
+def _port(key: str, value: str) -> str:
+    if not (value.isascii() and value.isdigit()) or len(value) > 5 or not 0 < int(value) < 65536:
+        raise BadInput(f"option {key}: {value!a} is not a port", "1 to 65535")
+    return str(int(value))
+
+
+def _servers(key: str, value: str) -> str:
+    words = value.replace(",", " ").split()
+    return " ".join([str(parse_address(word, f"option {key}")) for word in words])
+
+
 def _isolate(key: str, value: str) -> str:
     if value not in ("true", "false", "strict"):
         raise BadInput(f"option {key} is true, false or strict, not {value!a}")
@@ -102,8 +113,8 @@ _BRIDGED = (
 ).split()
 #: What is kept with a network; the others are its fields.
 KEPT = (
-    "ifname_prefix host_ipv4 host_ipv6 parent mode bclim isolate unmanaged metric no_default_route ptp"
-    " gateway_address"
+    "ifname_prefix host_ipv4 host_ipv6 parent mode bclim isolate unmanaged metric no_default_route"
+    " dns dns_port dns_servers ptp gateway_address"
 ).split()
 
 #: What each key takes; its value comes back as it is kept.
@@ -129,6 +140,9 @@ _KEYS: dict[str, Callable[[str, str], str]] = {
     "no_default_route": _flag,
     "ptp": _flag,
     "gateway_address": _flag,
+    "dns": _flag,
+    "dns_port": _port,
+    "dns_servers": _servers,
 }
 
 

@@ -50,6 +50,10 @@ class NotOurs(Conflict):
     code = "not-ours"
 
 
+class IfnameTaken(Conflict):
+    """There is an interface of that name in the namespace already."""
+
+
 class Exhausted(Conflict):
     """A pool, a bridge or a range has no room left."""
 

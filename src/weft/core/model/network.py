@@ -35,6 +35,8 @@ METRIC = "metric"
 GATEWAY = "gateway"
 #: How fast it may receive and send: ``RATE:BURST``, in bytes a second and bytes.
 INGRESS, EGRESS = "ingress", "egress"
+#: What the host's end of its cable is to be called.
+HOST_IFNAME = "host_ifname"
 
 #: Seconds that a released address rests, while neighbours may still have its old MAC in their caches
 #: (arp(7): an entry may be used for up to base_reachable_time * 1.5 unconfirmed).
@@ -181,11 +183,21 @@ def derived_bridge(root: str, name: str) -> str:
     return bridge_name(object_id(root, "network", name))
 
 
+#: The types of routes that lead nowhere (ip-route(8)).
+REFUSING = ("blackhole", "unreachable", "prohibit")
+
+
 class Hop(Record):
-    """A route that an endpoint brings: to a subnet, by an address, or directly by its interface."""
+    """A route that an endpoint brings: to a subnet, by an address, or directly by its interface.
+
+    ``type`` is that of ip-route(8): unicast, or one that refuses (blackhole, unreachable, prohibit) and has
+    neither gateway nor interface. ``metric`` 0 is the kernel's own choice.
+    """
 
     to: Subnet
     via: Address | None = None
+    type: str = "unicast"
+    metric: int = 0
 
 
 def link_local(mac: str) -> Cidr:
@@ -230,8 +242,8 @@ class Endpoint(Record):
 
     @property
     def host_ifname(self) -> str:
-        """The host's end of the veth pair."""
-        return host_ifname(self.id)
+        """The host's end of the veth pair: its engine's name for it, else derived."""
+        return self.option(HOST_IFNAME) or host_ifname(self.id)
 
     @property
     def hardware(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weft.core.model.errors import BadInput
+from weft.core.model.jsontext import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,13 +18,8 @@ _SHOWN = 64
 
 def parse(data: bytes, what: str) -> Field:
     """A document of UTF-8 JSON (RFC 8259) that is an object. BadInput says what is wrong with ``what``."""
-    import json
-
-    def constant(word: str) -> float:
-        raise ValueError(f"{word} is no number of JSON's")
-
     try:
-        found = json.loads(data.decode("utf-8"), parse_constant=constant)
+        found = load(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise BadInput(f"{what} is not UTF-8 at byte {error.start}") from None
     except (RecursionError, MemoryError):
@@ -54,6 +50,14 @@ class Field:
     def full(self) -> bool:
         """Whether it asks for anything: not 0, "", false, nor empty."""
         return self._value is not MISSING and bool(self._value)
+
+    def is_array(self) -> bool:
+        """Whether it is an array, where an object may stand as well."""
+        return isinstance(self._value, list)
+
+    def value(self) -> Any:
+        """All of it as it is: for who passes it on."""
+        return self._value
 
     def wrong(self, why: str, hint: str = "") -> BadInput:
         """The error that this value is."""

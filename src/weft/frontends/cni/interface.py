@@ -113,7 +113,8 @@ def _routed(wish: Wish, given: Given, join: Join, network: Network) -> Join:
     for route in given.routes:
         _check_plain(route)
         version = route.to.version
-        if not route.prefix:
+        ranked = f" metric {route.priority}" if route.priority else ""
+        if not route.prefix and not ranked:
             defaults.add(version)
             pools = {p.gateway for p in network.pools}
             if route.gateway is not None and route.gateway not in pools:
@@ -122,20 +123,20 @@ def _routed(wish: Wish, given: Given, join: Join, network: Network) -> Join:
         gateway = route.gateway or next(
             (p.gateway for p in network.pools if p.subnet.version == version), None
         )
-        others.append(f"{route.to}/{route.prefix}" + (f"@{gateway}" if gateway is not None else ""))
+        others.append(f"{route.to}/{route.prefix}" + (f"@{gateway}" if gateway is not None else "") + ranked)
     if defaults != {4, 6}:
         options[DEFAULT_ROUTE] = str(next(iter(defaults))) if defaults else "false"
     return join._replace(routes=tuple(others), options=tuple(options.items()))
 
 
 def _check_plain(route: Route) -> None:
-    for key in ("mtu", "advmss", "priority", "table", "scope"):
+    for key in ("mtu", "advmss", "table", "scope"):
         value = getattr(route, key)
         if value:
             raise Failure(
                 UNSUPPORTED_FIELD,
                 f"routes: {key}: {value} of {route.to}/{route.prefix} is not supported",
-                "a route has a destination and a gateway",
+                "a route has a destination, a gateway and a priority",
             )
 
 
