@@ -19,16 +19,14 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
 
 
-def check_new(work: Work, member: str, target: str, name: str, ifname: str) -> None:
-    """Conflict when a container is in a network already: an ADD is not to be done twice.
+def was_other(work: Work, member: str, target: str, name: str, ifname: str) -> bool:
+    """Whether one of that name in another namespace is in the network still: whoever attaches forgets it.
 
-    One of that name whose namespace is another one is somebody's of before: whoever attaches forgets it.
+    Conflict when it is this very namespace: an ADD is not to be done twice.
     """
-    if not work.store.has_container(member):
-        return
-    endpoint = work.store.endpoint(member, name)
+    endpoint = work.store.endpoint(member, name) if work.store.has_container(member) else None
     if endpoint is None:
-        return
+        return False
     sandbox = work.store.container(member)[0]
     try:
         now = find(work, target)
@@ -39,6 +37,7 @@ def check_new(work: Work, member: str, target: str, name: str, ifname: str) -> N
             f"container {member.partition(':')[2]} is in network {name} already, with {endpoint.ifname}",
             "DEL takes it out" if endpoint.ifname == ifname else "a container has one interface in a network",
         )
+    return True
 
 
 def drop_unused(work: Work, name: str) -> None:

@@ -14,7 +14,7 @@ from weft.engine.network import NetworkRequest
 from weft.engine.request import Join
 from weft.frontends.cni import ipam as addresses
 from weft.frontends.cni import result as res
-from weft.frontends.cni.answer import BAD_CONFIG, UNSUPPORTED_FIELD, Failure
+from weft.frontends.cni.answer import UNSUPPORTED_FIELD, Failure
 from weft.frontends.cni.result import Dns
 
 TYPE_CHECKING = False
@@ -298,10 +298,3 @@ def _plain(found: dict[str, str]) -> tuple[tuple[str, str], ...]:
             and len(key + value) <= _LONGEST_LABEL
         ]
     )
-
-
-def need_mode(text: str) -> str:
-    """A mode of macvlan. Failure."""
-    if text not in ("", "bridge", "private", "vepa", "passthru"):
-        raise Failure(BAD_CONFIG, f"unknown macvlan mode: {text[:32]!a}")
-    return text

@@ -15,10 +15,7 @@ from weft.frontends.cni.result import Interface, Ip, Result, Route
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from weft.core.model.network import Endpoint, Network
-    from weft.core.model.publish import Publish
     from weft.engine.network import NetworkRequest
     from weft.engine.request import Join
     from weft.engine.work import Work
@@ -36,7 +33,8 @@ def add(work: Work, call: Call, conf: Loose, kind: str) -> Result:
     """ADD: the interface, with all that was asked for, or nothing."""
     wish = config.read(conf, call, kind)
     before = res.previous(conf)
-    attachment.check_new(work, call.member, call.netns, wish.request.name, call.ifname)
+    if attachment.was_other(work, call.member, call.netns, wish.request.name, call.ifname):
+        ipam.remove(wish.ipam, call, conf)
     given = ipam.add(work, wish.ipam, call, conf, wish.request.name)
     try:
         network, endpoint = _attached(work, call, wish, given)
@@ -91,13 +89,12 @@ def _addressed(wish: Wish, given: Given) -> tuple[NetworkRequest, Join]:
             gateways=tuple(dict.fromkeys([str(r.gateway) for r in sets])),
         )
         return request, wish.join._replace(addresses=tuple([str(a) for a in wish.ipam.wanted]))
-    subnets = {}
-    for one in [r for each in wish.ipam.sets for r in each]:
-        subnets[str(one.subnet)] = str(one.gateway)
+    subnets = {str(r.subnet): str(r.gateway) for each in wish.ipam.sets for r in each}
     for ip in given.ips:
-        gateway = ip.gateway or Address(ip.address.version, _base(ip) + 1)
-        subnets.setdefault(f"{Address(ip.address.version, _base(ip))}/{ip.prefix}", str(gateway))
-    request = wish.request._replace(subnets=tuple(subnets), gateways=tuple(subnets.values()))
+        shown = f"{Address(ip.address.version, _base(ip))}/{ip.prefix}"
+        subnets[shown] = subnets.get(shown, "") or str(ip.gateway or "")
+    gateways = tuple([gateway for gateway in subnets.values() if gateway])
+    request = wish.request._replace(subnets=tuple(subnets), gateways=gateways)
     return request, wish.join._replace(addresses=tuple([str(ip.address) for ip in given.ips]))
 
 
@@ -224,8 +221,3 @@ def check_netns(call: Call) -> None:
     why = is_netns(call.netns)
     if why:
         raise Failure(BAD_ENVIRONMENT, f"failed to open netns {call.netns!a} (CNI_NETNS): {why}")
-
-
-def publishes(texts: Sequence[str]) -> tuple[Publish, ...]:
-    """Ports of specs."""
-    return tuple([p for text in texts for p in parse_publish(text)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from weft.core.ipam import ranges
 from weft.core.model.address import Address, parse_address, parse_prefix, parse_subnet
-from weft.core.model.errors import BadInput, Exhausted, WeftError
+from weft.core.model.errors import BadInput, Conflict, WeftError
 from weft.core.record import Record
 from weft.engine import hostlocal
 from weft.engine.hostlocal import Owner
@@ -33,7 +33,8 @@ _MOST = 256
 
 
 class Ipam(Record):
-    """``sets`` are host-local's and weft's, ``fixed`` static's, ``wanted`` addresses that were asked for."""
+    """``sets`` are host-local's and weft's, ``fixed`` static's, ``wanted`` addresses that were asked for.
+    ``alone``: it is for another plug-in's interface, of which weft knows nothing."""
 
     kind: str
     sets: tuple[RangeSet, ...] = ()
@@ -43,6 +44,7 @@ class Ipam(Record):
     routed: bool = False
     dns: Dns = Dns()
     folder: str = ""
+    alone: bool = False
 
 
 class Given(Record):
@@ -78,7 +80,7 @@ def parse(conf: Loose, call: Call, network: str, default: str = "", whole: bool 
         if kind == "host-local" and not sets:
             raise field.wrong("no IP ranges specified")
         folder = "" if kind == "weft" and whole else _folder(field, network)
-        return found._replace(sets=sets, folder=folder, dns=_resolv_conf(field))
+        return found._replace(sets=sets, folder=folder, dns=_resolv_conf(field), alone=not whole)
     return found
 
 
@@ -201,6 +203,10 @@ def add(work: Work, ipam: Ipam, call: Call, conf: Loose, network: str) -> Given:
     if ipam.kind in OWN:
         held = hostlocal.held_by_others(work.store, network)
         sets = ipam.sets or _pools(work, network)
+        if ipam.alone and is_used(ipam) and (mine := hostlocal.owned(ledger(ipam), _owner(call))):
+            raise Conflict(
+                f"{mine[0]} has been allocated to {call.container}, duplicate allocation is not allowed"
+            )
         leased = hostlocal.allocate(ledger(ipam), sets, ipam.wanted, _owner(call), held)
         ips = tuple([Ip(one.address, one.range.subnet.prefix, one.range.gateway) for one in leased])
         return Given(ips, ipam.routes, ipam.dns)
@@ -311,8 +317,3 @@ def _failed(kind: str, status: int, found: Loose) -> WeftError:
         return Failure(code, f"{kind}: {why or f'exit status {status}'}", found.get("details").text())
     except BadInput:
         return Failure(IO_FAILURE, f"IPAM plugin {kind} failed with status {status}")
-
-
-def is_full(error: WeftError) -> bool:
-    """Whether there was no room."""
-    return isinstance(error, Exhausted)
