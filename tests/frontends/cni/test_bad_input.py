@@ -19,8 +19,8 @@ NETNS = "/run/netns/c1"
 DEEP = json.loads("[" * 900 + "]" * 900)
 #: What a value may be instead of what it should be.
 VALUES: tuple[Any, ...] = (
-    None, 3, -1, 1 << 70, 1.5, True, "", "x", "10.0.0.1", "../../etc", "a\0b", "\ud800", "\u202e", "x" * 70_000,
-    [], [None], [[]], {}, {"a": {}}, DEEP,
+    None, 3, -1, 1 << 70, 1.5, True, "", "x", "10.0.0.1", "../../etc", "a\0b", "\ud800", "\u202e",
+    "x" * 70_000, [], [None], [[]], {}, {"a": {}}, DEEP,
 )  # fmt: skip
 
 
@@ -230,8 +230,8 @@ def test_wrong_environments(host: Host, inner: Inner) -> None:
     for name, values in {
         "CNI_COMMAND": (None, "", "add", "ADD ", "x" * 1000),
         "CNI_CONTAINERID": (None, "", "../x", "-x", "a/b", "a\nb", "x" * 97, "\udcff", "ü"),
-        "CNI_NETNS": (None, "", "c1", "/run/netns/none", "/run/plain", "/run/fifo", "/proc/1/ns/pid", "/", "/x\n",
-                      "/" + "x" * 5000),
+        "CNI_NETNS": (None, "", "c1", "/run/netns/none", "/run/plain", "/run/fifo", "/proc/1/ns/pid", "/",
+                      "/x\n", "/" + "x" * 5000),
         "CNI_IFNAME": (None, "", "x" * 16, "a/b", "lo", ".", "a b", "\udcff"),
         "CNI_ARGS": ("x", "=", ";;", "a=b;c", "x" * 70_000),
     }.items():  # fmt: skip

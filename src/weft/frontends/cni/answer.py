@@ -27,6 +27,8 @@ BAD_VERSION, UNSUPPORTED_FIELD, UNKNOWN_CONTAINER, BAD_ENVIRONMENT = 1, 2, 3, 4
 IO_FAILURE, UNDECODABLE, BAD_CONFIG, TRY_AGAIN, UNAVAILABLE, LIMITED = 5, 6, 7, 11, 50, 51
 #: weft's own: what is taken, has no room left, is not permitted, is missing in the kernel, is not there.
 CONFLICT, EXHAUSTED, NOT_PERMITTED, LACKING, NOT_THERE, FAILED = 101, 102, 103, 104, 105, 100
+#: Of a message.
+_LONGEST = 1000
 
 _CODES: tuple[tuple[type[WeftError], int], ...] = (
     (BadInput, BAD_CONFIG),
@@ -57,10 +59,15 @@ def code_of(error: WeftError) -> int:
 def error_text(error: WeftError, version: str) -> str:
     """The error object."""
     found: dict[str, Any] = {"cniVersion": version if version in VERSIONS else VERSIONS[-1]}
-    found |= {"code": code_of(error), "msg": error.message}
+    found |= {"code": code_of(error), "msg": _short(error.message)}
     if error.hint:
-        found["details"] = error.hint
+        found["details"] = _short(error.hint)
     return jsontext.dump(found) + "\n"
+
+
+def _short(text: str) -> str:
+    """What a configuration has in it may be of any length; a runtime logs all of a message."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 def versions_text(version: str) -> str:
