@@ -45,7 +45,7 @@ HOT: dict[str, tuple[str, ...]] = {
             "weft.store.lean weft.store.texts weft.store.ballast weft.store.schema weft.store.database "
             "weft.store.networks weft.store.members weft.store.lives weft.store.sqlite weft.linux.loopback "
             "weft.core.model.facts weft.linux.netlink weft.linux.observe weft.linux.procfs "
-            "weft.linux.refusals weft.linux.execute weft.core.wire.ctnetlink weft.linux.conntrack"
+            "weft.linux.refusals weft.linux.execute"
         ).split()
     ),
     "run command": tuple(
@@ -189,10 +189,7 @@ HOT: dict[str, tuple[str, ...]] = {
             "weft.store.ballast weft.store.schema weft.store.database weft.store.networks "
             "weft.store.members weft.store.lives weft.store.sqlite weft.linux.loopback weft.linux.netlink "
             "weft.linux.procfs weft.linux.refusals weft.linux.execute weft.core.wire.nsfs weft.linux.nsfs "
-            "weft.core.model.facts weft.linux.observe weft.core.model.link weft.core.wire.neighbour "
-            "weft.core.model.cgroup weft.linux.engines weft.linux.notes weft.linux.holders "
-            "weft.linux.nsmounts weft.linux.find weft.core.wire.nsid weft.linux.scratch weft.linux.links "
-            "weft.core.wire.ctnetlink weft.linux.conntrack weft.linux.arp"
+            "weft.core.model.facts weft.linux.observe weft.linux.arp"
         ).split()
     ),
     "netavark teardown": tuple(
@@ -220,7 +217,7 @@ HOT: dict[str, tuple[str, ...]] = {
             "weft.store.ballast weft.store.schema weft.store.database weft.store.networks "
             "weft.store.members weft.store.lives weft.store.sqlite weft.linux.loopback weft.linux.netlink "
             "weft.linux.procfs weft.linux.refusals weft.linux.execute weft.core.wire.nsfs weft.linux.nsfs "
-            "weft.core.wire.ctnetlink weft.linux.conntrack"
+            "weft.core.wire.ctnetlink weft.linux.conntrack weft.linux.aside"
         ).split()
     ),
 }

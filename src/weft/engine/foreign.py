@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Wish = tuple[Join, tuple[Publish, ...]]
 
 
-
 def ensure(work: Work, request: NetworkRequest, engine: str) -> Network:
     """The network of that name: as it is, where it agrees with what the engine says, else made for it.
 
