@@ -190,9 +190,7 @@ HOT: dict[str, tuple[str, ...]] = {
             "weft.store.database weft.store.networks weft.store.members weft.store.lives weft.store.sqlite "
             "weft.linux.loopback weft.linux.netlink weft.linux.procfs weft.linux.refusals "
             "weft.linux.execute weft.core.wire.nsfs weft.linux.nsfs weft.core.model.facts "
-            "weft.linux.observe weft.core.model.link weft.core.wire.neighbour weft.core.model.cgroup "
-            "weft.linux.engines weft.linux.notes weft.linux.holders weft.linux.nsmounts weft.linux.find "
-            "weft.core.wire.nsid weft.linux.scratch weft.linux.links weft.linux.arp"
+            "weft.linux.observe weft.linux.arp"
         ).split()
     ),
     "netavark teardown": tuple(
@@ -221,7 +219,7 @@ HOT: dict[str, tuple[str, ...]] = {
             "weft.store.database weft.store.networks weft.store.members weft.store.lives weft.store.sqlite "
             "weft.linux.loopback weft.linux.netlink weft.linux.procfs weft.linux.refusals "
             "weft.linux.execute weft.core.wire.nsfs weft.linux.nsfs weft.core.wire.ctnetlink "
-            "weft.linux.conntrack"
+            "weft.linux.conntrack weft.linux.aside"
         ).split()
     ),
     "cni add": tuple(
@@ -251,9 +249,7 @@ HOT: dict[str, tuple[str, ...]] = {
             "weft.store.ballast weft.store.schema weft.store.database weft.store.networks "
             "weft.store.members weft.store.lives weft.store.sqlite weft.linux.loopback weft.linux.netlink "
             "weft.linux.procfs weft.linux.refusals weft.linux.execute weft.core.model.facts "
-            "weft.linux.observe weft.core.model.link weft.core.wire.neighbour weft.core.model.cgroup "
-            "weft.linux.engines weft.linux.notes weft.linux.holders weft.linux.nsmounts weft.linux.find "
-            "weft.core.wire.nsid weft.linux.scratch weft.linux.links weft.linux.arp"
+            "weft.linux.observe weft.linux.arp"
         ).split()
     ),
     "cni check": tuple(
@@ -311,7 +307,7 @@ HOT: dict[str, tuple[str, ...]] = {
             "weft.core.model.namespace weft.engine.target weft.engine.foreign weft.engine.attachment "
             "weft.frontends.cni.interface weft.linux.loopback weft.linux.netlink weft.linux.procfs "
             "weft.linux.refusals weft.linux.execute weft.core.wire.nsfs weft.linux.nsfs "
-            "weft.core.wire.ctnetlink weft.linux.conntrack"
+            "weft.core.wire.ctnetlink weft.linux.conntrack weft.linux.aside"
         ).split()
     ),
 }

@@ -69,8 +69,10 @@ def open_work(
     step: Callable[[Op], None] | None = None,
     dry: bool = False,
     looks: bool = False,
+    brief: bool = False,
 ) -> Work:
     """All that a command needs. ``looks``: it changes nothing, and so makes no database where there is none.
+    ``brief``: the process has no other thread, and ends with this command.
 
     NotPermitted when the caller is not root; StoreError.
     """
@@ -84,7 +86,9 @@ def open_work(
     from weft.store.sqlite import SqliteStore
 
     store: Store = SqliteStore(database, root_id(places.state))
-    return Work(store, LinuxMachine(places), say, step, dry)
+    machine = LinuxMachine(places)
+    machine.brief = brief
+    return Work(store, machine, say, step, dry)
 
 
 def rebuild(

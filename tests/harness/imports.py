@@ -53,13 +53,14 @@ CALLS = {
     "cni del": ("cni DEL 2",),
 }
 #: What Podman says of a container with a published port.
-_WISH = """{{"container_id": "id{0}", "container_name": "c{0}",
+_WISH = """{{
+"container_id": "id{0}", "container_name": "c{0}",
 "networks": {{"podman": {{"interface_name": "eth0", "static_ips": ["10.88.0.1{0}"]}}}},
-"network_info": {{"podman": {{"name": "podman", "id": "1", "driver": "bridge",
-"dns_enabled": false, "internal": false, "ipv6_enabled": false, "network_interface": "podman0",
+"network_info": {{"podman": {{"name": "podman", "id": "1", "driver": "bridge", "network_interface": "podman0",
+"dns_enabled": false, "internal": false, "ipv6_enabled": false,
 "subnets": [{{"subnet": "10.88.0.0/16", "gateway": "10.88.0.1"}}]}}}},
-"port_mappings": [{{"host_ip": "", "container_port": 80, "host_port": 810{0}, "protocol": "tcp",
-"range": 1}}]}}"""
+"port_mappings": [{{"host_ip": "", "container_port": 80, "host_port": 810{0}, "protocol": "tcp", "range": 1}}]
+}}"""
 #: A container with a published port, all in one, that has addresses of weft's own.
 _CONF = (
     '{{"cniVersion": "1.1.0", "name": "pods", "type": "weft",'

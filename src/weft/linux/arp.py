@@ -3,28 +3,30 @@ who had this address before."""
 
 from __future__ import annotations
 
+from weft.core.model.errors import NotPermitted, Unsupported
 from weft.core.wire import rtnetlink as rt
-from weft.linux.files import sysctl
-from weft.linux.netlink import NETLINK_ROUTE, Netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from weft.linux.execute import Hands
 
 
-def announce(ifname: str, mac: bytes, addresses: Iterable[bytes]) -> None:
-    """Has the kernel tell the neighbours of an interface of the calling thread's namespace that ``mac``,
-    which it has, has these addresses.
+def announce(hands: Hands, where: str, ifname: str, mac: bytes, versions: frozenset[int]) -> None:
+    """Broadcasts from an interface who has its addresses of these families (4, 6).
 
-    An address that was free a moment ago may still stand in the host's and the siblings' caches under another
-    MAC, and they would go on sending there for up to a minute. With arp_notify and ndisc_notify (ip-sysctl)
-    the kernel announces all of an interface's addresses when its MAC is set (inetdev_event(),
-    ndisc_netdev_event()), also to what it was. A packet socket would do as well, but closing one takes an RCU
-    grace period, 10 ms."""
-    for size in {len(address) for address in addresses}:
-        sysctl(f"net/ipv{4 if size == 4 else 6}/conf/{ifname}/{'arp' if size == 4 else 'ndisc'}_notify", "1")
-    link = Netlink(NETLINK_ROUTE)
-    try:
-        link.send([rt.set_link(rt.Link(ifname=ifname, mac=mac))])
-    finally:
-        link.close()
+    An address that was free a moment ago may still stand in the host's and the siblings' caches
+    under another MAC, and they would go on sending there for up to a minute. The kernel does it, when it is
+    told the MAC that the interface has (NETDEV_CHANGEADDR; ip-sysctl, arp_notify and ndisc_notify): a packet
+    socket of our own would take it an RCU grace period of 12 ms to close.
+    """
+    keys = {4: f"net/ipv4/conf/{ifname}/arp_notify", 6: f"net/ipv6/conf/{ifname}/ndisc_notify"}
+
+    def ask() -> None:
+        for version in versions:
+            try:
+                hands.procfs.write(keys[version], "1")
+            except (NotPermitted, Unsupported):
+                continue  # a kernel without IPv6 has nobody to tell either
+
+    hands.within(where, ask)
+    hands.route_in(where).attempt([rt.set_link(rt.Link(ifname=ifname, mac=mac))])

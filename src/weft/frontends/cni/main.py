@@ -122,7 +122,7 @@ def _do(found: Call, conf: Loose) -> Result | None:
     name_of(conf)
     from weft.wiring import open_work
 
-    work = open_work("", say, looks=found.command in ("CHECK", "STATUS"))
+    work = open_work("", say, looks=found.command in ("CHECK", "STATUS"), brief=True)
     if kind in MAIN:
         return _interface(work, found, conf, kind)
     if kind in CHAINED:
