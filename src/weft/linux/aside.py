@@ -1,19 +1,12 @@
-"""What a child does better: a link is deleted by one that outlives this process, as the kernel keeps whoever
-asks for 20 ms; and tracked connections are forgotten by one meanwhile, as that is a walk of many buckets."""
+"""A link deleted by a child that outlives this process: the kernel keeps whoever asks for 20 ms."""
 
 from __future__ import annotations
 
 import posix
 from time import sleep
 
-from weft.core.ops.conntrack import ConntrackFlush
 from weft.core.wire import rtnetlink as rt
-from weft.linux.conntrack import flush as forget
-from weft.linux.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, Netlink, Refusal
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from weft.core.ops.base import Op
+from weft.linux.netlink import NETLINK_ROUTE, Netlink, Refusal
 
 #: Seconds between two looks: a name is gone after some 0.2 ms.
 _LOOK = 0.0001
@@ -46,17 +39,3 @@ def _delete(name: str) -> None:
         number = errors[0].errno if errors else 0
     finally:
         posix._exit(number & 0xFF)
-
-
-def flush(op: Op) -> int:
-    """Forgets connections in a child; its pid. Its exit status is 0, or 1 when the kernel refused."""
-    assert isinstance(op, ConntrackFlush)  # the only one of its kind
-    pid = posix.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        forget(Netlink(NETLINK_NETFILTER), Netlink(NETLINK_ROUTE), op.ports)
-        status = 0
-    finally:
-        posix._exit(status)

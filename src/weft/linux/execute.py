@@ -54,7 +54,6 @@ class Hands:
         self._fds: dict[str, int] = {}
         self._indexes: dict[tuple[str, str], int] = {}
         self._counts: list[int] = []
-        self._asides: list[tuple[Op, int]] = []
         self._prepared = False
         self._prepared_plan: tuple[Plan, list[Message]] = Plan(()), []
         self.procfs = Procfs()
@@ -133,13 +132,7 @@ class Hands:
             except (WeftError, OSError) as error:
                 errors.append(f"{group[0].describe()}: {error}")
         self.unpin()
-        return [*errors, *self._await_aside()]
-
-    def _await_aside(self) -> list[str]:
-        """Waits for what children do meanwhile; what failed."""
-        asides, self._asides = self._asides, []
-        ended = [(op, posix.waitpid(pid, 0)[1]) for op, pid in asides]
-        return [f"{op.describe()}: it failed" for op, status in ended if status]
+        return errors
 
     def unpin(self) -> None:
         """Closes what is open for a plan: names are looked up anew, and may lead elsewhere."""
@@ -218,11 +211,6 @@ class Hands:
             for op, error in refused:
                 if error.errno not in _GONE:
                     errors.append(f"{op.describe()}: {error}")
-            return
-        if kind == "conntrack" and self._brief:
-            from weft.linux.aside import flush
-
-            self._asides += [(op, flush(op)) for op in group]
             return
         # The proxy is told of all at once.
         for part in [group] if kind == "loopback" else [(op,) for op in group]:
