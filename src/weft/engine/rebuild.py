@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from weft.core.model.errors import BadInput, Conflict
 from weft.core.model.names import check_name, mark
-from weft.core.model.network import Sandbox
+from weft.core.model.network import EGRESS, Sandbox
 from weft.core.model.state import State
+from weft.core.ops.traffic import queue_mark
 from weft.core.plan import rebuild
 from weft.engine import target
 
@@ -56,7 +57,8 @@ def remember(
 
 def known_marks(networks: Iterable[Network], everyone: Iterable[Sequence[Endpoint]]) -> set[str]:
     """The marks of all bridges and cables that are wanted."""
-    found = {endpoint.mark for endpoints in everyone for endpoint in endpoints}
+    known = [endpoint for endpoints in everyone for endpoint in endpoints]
+    found = {endpoint.mark for endpoint in known} | {queue_mark(e) for e in known if e.option(EGRESS)}
     for network in networks:
         found |= {network.mark, *[mark(network.shard_id(n + 1)) for n in range(network.shards)]}
     return found

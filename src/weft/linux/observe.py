@@ -164,6 +164,11 @@ def place(hands: Hands, marks: Sequence[str], container: str, run_dir: str) -> P
     )
 
 
+def links(hands: Hands, where: str) -> list[rt.Link]:
+    """The links of one namespace, called as plans call it. NotFound."""
+    return [rt.get_link(p) for p in hands.route_in(where).dump(rt.dump_links())]
+
+
 def port_state(hands: Hands, ifname: str) -> bool:
     """Whether a bridge port forwards: what is sent before is lost, and ARP waits a second to retry."""
     link = rt.get_link(hands.route.ask(rt.get_link_request(name=ifname)))

@@ -215,6 +215,13 @@ class Members(Networks):
         for publish in endpoint.publish:
             self.add_publish(endpoint, publish)
 
+    def set_endpoint_options(self, endpoint: Endpoint) -> None:
+        """What its engine asks of it by now."""
+        self._db.execute(
+            "UPDATE endpoint SET options=? WHERE container=? AND network=?",
+            (texts.join(endpoint.options), endpoint.container, endpoint.network),
+        )
+
     def add_publish(self, endpoint: Endpoint, publish: Publish) -> None:
         """Stores a published port. IntegrityError's Conflict is the caller's: ``port_holder`` asks first."""
         where = (endpoint.container, endpoint.network, int(endpoint.is_proxied(publish)))

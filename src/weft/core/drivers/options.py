@@ -109,12 +109,12 @@ def _cutoff(key: str, value: str) -> str:
 _SUBLINK = ("parent", "mode", "bclim")
 _BRIDGED = (
     "bridge enable_icc enable_ip_masquerade gateway_mode_ipv4 gateway_mode_ipv6 host_binding host_ipv4"
-    " host_ipv6 isolate unmanaged"
+    " host_ipv6 isolate unmanaged ptp gateway_address"
 ).split()
 #: What is kept with a network; the others are its fields.
 KEPT = (
     "ifname_prefix host_ipv4 host_ipv6 parent mode bclim isolate unmanaged metric no_default_route"
-    " dns dns_port dns_servers"
+    " dns dns_port dns_servers ptp gateway_address"
 ).split()
 
 #: What each key takes; its value comes back as it is kept.
@@ -138,6 +138,8 @@ _KEYS: dict[str, Callable[[str, str], str]] = {
     "unmanaged": _flag,
     "metric": _metric,
     "no_default_route": _flag,
+    "ptp": _flag,
+    "gateway_address": _flag,
     "dns": _flag,
     "dns_port": _port,
     "dns_servers": _servers,

@@ -88,7 +88,9 @@ def _carrier(own: Sequence[Place]) -> Place | None:
 
 
 def _ports(work: Work, line: Line, wish: Wish, own: Sequence[Place]) -> tuple[Publish, ...]:
-    found = translate.publishes(wish.ports, has_ipv6())
+    name = known(work, wish)
+    held = {p.key for e in (work.store.endpoints_of(name) if name else ()) for p in e.publish}
+    found = tuple([p for p in translate.publishes(wish.ports, has_ipv6()) if p.key not in held])
     if not found:
         return ()
     if line.firewall == "none":
@@ -97,9 +99,7 @@ def _ports(work: Work, line: Line, wish: Wish, own: Sequence[Place]) -> tuple[Pu
     if _carrier(own) is None:
         work.say("warning: published ports are left out: no network of the container is behind this host")
         return ()
-    name = known(work, wish)
-    held = {p.key for e in (work.store.endpoints_of(name) if name else ()) for p in e.publish}
-    return tuple([p for p in found if p.key not in held])
+    return found
 
 
 def has_ipv6() -> bool:

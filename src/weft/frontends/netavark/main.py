@@ -144,7 +144,7 @@ def open_work() -> Work:
     """The engine, whose warnings Podman's user sees; the rest where RUST_LOG asks for more."""
     from weft.wiring import open_work
 
-    return open_work("", say)
+    return open_work("", say, brief=True)
 
 
 def say(text: str) -> None:

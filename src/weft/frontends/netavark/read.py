@@ -11,6 +11,7 @@ from weft.core.record import Record
 #: Bytes of input: 65535 ports, each in an object of its own, are 8 MiB.
 MOST = 32 << 20
 _MOST_NETWORKS = 100
+_LONGEST = 64
 
 
 class Range(Record):
@@ -121,9 +122,22 @@ def read(root: Field) -> Wish:
         hostname=root.get("container_hostname").text(),
         places=tuple(_places(need(root, "networks"), nets)),
         ports=tuple([_port(p) for p in root.get("port_mappings").items()]),
-        dns_servers=root.get("dns_servers").texts(),
+        dns_servers=_shorts(root.get("dns_servers")),
         plain=root,
     )
+
+
+def _short(field: Field) -> str:
+    """An address, a subnet, a number in words: nothing of that is long."""
+    found = field.text()
+    if len(found) > _LONGEST:
+        raise BadInput(f"{field.path}: {found[:_LONGEST]!a} is not valid")
+    return found
+
+
+def _shorts(field: Field) -> tuple[str, ...]:
+    field.texts()  # none of them is null
+    return tuple([_short(one) for one in field.items()])
 
 
 def _word(text: str, what: str) -> str:
@@ -159,8 +173,8 @@ def _place(network: Net, field: Field) -> Place:
     return Place(
         net=network,
         interface=interface,
-        addresses=field.get("static_ips").texts(),
-        mac=field.get("static_mac").text().lower(),
+        addresses=_shorts(field.get("static_ips")),
+        mac=_short(field.get("static_mac")).lower(),
         aliases=field.get("aliases").texts(),
         options=_pairs(field.get("options")),
         plain=field,
@@ -182,7 +196,7 @@ def net(field: Field) -> Net:
         ipv6=_must(field, "ipv6_enabled"),
         options=_pairs(field.get("options")),
         ipam=ipam.get("driver", "host-local"),
-        dns_servers=field.get("network_dns_servers").texts(),
+        dns_servers=_shorts(field.get("network_dns_servers")),
         plain=field,
     )
 
@@ -198,25 +212,25 @@ def _pairs(field: Field) -> tuple[tuple[str, str], ...]:
 def _range(field: Field) -> Range:
     lease = field.get("lease_range")
     return Range(
-        subnet=need(field, "subnet").text(),
-        gateway=field.get("gateway").text(),
-        start=lease.get("start_ip").text(),
-        end=lease.get("end_ip").text(),
+        subnet=_short(need(field, "subnet")),
+        gateway=_short(field.get("gateway")),
+        start=_short(lease.get("start_ip")),
+        end=_short(lease.get("end_ip")),
     )
 
 
 def _way(field: Field) -> Way:
     return Way(
-        destination=need(field, "destination").text(),
-        gateway=field.get("gateway").text(),
+        destination=_short(need(field, "destination")),
+        gateway=_short(field.get("gateway")),
         metric=field.get("metric").number(0, (1 << 32) - 1),
-        type=field.get("route_type").text("unicast"),
+        type=_short(field.get("route_type")) or "unicast",
     )
 
 
 def _port(field: Field) -> Port:
     return Port(
-        host_ip=field.get("host_ip").text(),
+        host_ip=_short(field.get("host_ip")),
         container_port=need(field, "container_port").number(1, 65535),
         host_port=need(field, "host_port").number(1, 65535),
         count=max(field.get("range").number(0, 65535, 1), 1),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from weft.core.model.address import Subnet
-    from weft.frontends.netavark.read import Net, Place, Port, Range, Wish
+    from weft.frontends.netavark.read import Net, Place, Port, Range, Way, Wish
 
 OWN = ("bridge", "macvlan", "ipvlan")
 #: Metrics of default routes that no option says: netavark's own.
@@ -115,7 +115,7 @@ def _mtu(net: Net) -> int:
 
 
 def _options(net: Net, found: Sequence[tuple[Subnet, Range]], unmanaged: bool) -> tuple[tuple[str, str], ...]:
-    options = [("metric", net.option("metric") or _METRIC[net.driver])]
+    options = [("metric", _metric(net))]
     if _flag(net, "no_default_route") or net.internal or not any(one.gateway for _, one in found):
         options.append(("no_default_route", "true"))
     if net.driver == "bridge":
@@ -215,11 +215,15 @@ def _is_hostname(text: str) -> bool:
         return False
 
 
-def _route(net: Net, way: object) -> str:
-    from weft.frontends.netavark.read import Way
+def _metric(net: Net) -> str:
+    text = net.option("metric") or _METRIC[net.driver]
+    if not (text.isascii() and text.isdigit()) or len(text) > 10 or not 0 < int(text) < 1 << 32:
+        raise BadInput(f'unable to parse "metric": invalid digit found in string ({text[:64]!a})')
+    return text
 
-    assert isinstance(way, Way)
-    metric = way.metric or int(net.option("metric") or "100")
+
+def _route(net: Net, way: Way) -> str:
+    metric = way.metric or int(_metric(net))
     at = f"@{way.gateway}" if way.gateway else ""
     if way.type == "unicast" and not at:
         raise BadInput(f"route {way.destination} of network {net.name}: no gateway is given")
