@@ -162,3 +162,24 @@ def cgroup_private(privileged: bool) -> bool:
     """Whether a container has a cgroup namespace of its own unless something else is asked for: Docker's
     rule, where there is version 2 alone, and not for privileged ones."""
     return not privileged and is_there("/sys/fs/cgroup/cgroup.controllers")
+
+
+def directory_serve(folder: str, port: int, domain: str) -> None:
+    """aardvark-dns's place: answers DNS for the networks of a directory, in the background. Returns when it
+    listens. KernelError, StoreError."""
+    from weft.services.dns_directory import start
+
+    start(folder, port, domain)
+
+
+def dns_serve(root: str, tells: int) -> None:
+    """The DNS server's own life. ``tells``: a descriptor on which its starter waits until it answers."""
+    from weft.linux.dns import Lock, log
+    from weft.services.dns_wishes import Wishes, start
+    from weft.store.sqlite import SqliteStore
+
+    places = Places(root)
+    lock = Lock(places.run)
+    database = f"{places.state}/weft.db"
+    wishes = Wishes(places.state, lambda: SqliteStore(database, root_id(places.state)), lock)
+    start(wishes, lock, log(places.run), tells)

@@ -12,7 +12,7 @@ from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import events, pools
+from weft.engine import dns, events, pools
 from weft.engine.work import NETWORK
 
 TYPE_CHECKING = False
@@ -109,7 +109,7 @@ def _with_options(request: NetworkRequest, given: dict[str, str]) -> NetworkRequ
             request = request._replace(**{field: value})
     isolated = request.isolated or given.get("enable_icc") == "false"
     ipv6 = request.ipv6 or given.get("ipv6") == "true"
-    kept = {k: v for k, v in given.items() if k in ("ifname_prefix", "host_ipv4", "host_ipv6")}
+    kept = {k: v for k, v in given.items() if k in options.KEPT and v}
     return request._replace(isolated=isolated, ipv6=ipv6, options=tuple(sorted(kept.items())))
 
 
@@ -127,11 +127,17 @@ def make(work: Work, checked: Checked) -> Network:
     if found is not None:
         network = _adopted(network, found)
     pools.check_clashes(network.pools, network.bridge, facts, known)
+    dns.check(work, network)
     plan = _plan(work, network, facts, first=not known)
     if work.dry:
         work.show(plan)
         return network
-    entry = work.make(NETWORK, network.name, plan, lambda: work.store.add_network(network))
+
+    def wish() -> None:
+        work.store.add_network(network)
+        dns.note(work, network)
+
+    entry = work.make(NETWORK, network.name, plan, wish)
     work.settle(entry, lambda: events.note_network(work, "create", network))
     _tell(work, network, facts)
     return network
@@ -232,7 +238,8 @@ def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
     from weft.core.firewall.foreign import foreign_wants  # much to import, and not for every command
 
     wanted = driver.network_wants(network, work.hosts_file(network.name))
-    return Plan((*ops, *wanted, *foreign_wants(network, work.machine.foreign_facts())))
+    foreign = foreign_wants(network, work.machine.foreign_facts())
+    return Plan((*ops, *wanted, *foreign, *dns.wants(network)))
 
 
 def _forwarding(network: Network, facts: HostFacts) -> list[Op]:
@@ -322,6 +329,7 @@ def _remove(work: Work, network: Network, members: list[str]) -> None:
         events.note_network(work, "destroy", network)
 
     work.unmake(NETWORK, subject, plan, wish, populated=bool(inside))
+    work.mend_dns()
 
 
 def _removal(work: Work, network: Network, last: bool) -> Plan:

@@ -34,6 +34,10 @@ _ALIASES = {
 }
 
 
+#: As many as resolv.conf(5) may have, MAXNS, and then some.
+_MOST_SERVERS = 8
+
+
 def _flag(key: str, value: str) -> str:
     if value not in ("true", "false", "1", "0"):
         raise BadInput(f"option {key} is true or false, not {value!a}")
@@ -68,6 +72,26 @@ def _prefix(key: str, value: str) -> str:
     return check_ifname(value)
 
 
+def _port(key: str, value: str) -> str:
+    number = int(_number(key, value))
+    if not 0 < number < 65536:
+        raise BadInput(f"option {key}: {value} is not a port from 1 to 65535")
+    return str(number)
+
+
+def _servers(key: str, value: str) -> str:
+    """Name servers, with commas or blanks between them; those of a link may name it (fe80::1%eth0)."""
+    found = []
+    for word in value.replace(",", " ").split():
+        address, percent, zone = word.partition("%")
+        found.append(
+            f"{parse_address(address, f'option {key}')}{percent}{check_ifname(zone) if percent else ''}"
+        )
+    if len(found) > _MOST_SERVERS:
+        raise BadInput(f"option {key}: more than {_MOST_SERVERS} servers")
+    return " ".join(found)
+
+
 #: What each key takes; its value comes back as it is kept.
 _KEYS: dict[str, Callable[[str, str], str]] = {
     "bridge": lambda _, value: check_ifname(value),
@@ -82,7 +106,15 @@ _KEYS: dict[str, Callable[[str, str], str]] = {
     "host_ipv6": _address(6),
     "ipv4": _flag,
     "ipv6": _flag,
+    "dns": _flag,
+    "dns_port": _port,
+    "dns_servers": _servers,
+    "dns_inside": _flag,
 }
+#: What can change while a network is used; an empty value takes the option back.
+EDITABLE = ("dns", "dns_port", "dns_servers", "dns_inside")
+#: What of a network is kept as it was given.
+KEPT = ("ifname_prefix", "host_ipv4", "host_ipv6", *EDITABLE)
 
 
 def parse(given: Iterable[tuple[str, str]]) -> dict[str, str]:
