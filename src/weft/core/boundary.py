@@ -67,8 +67,9 @@ class Watch(Protocol):
 
 
 class Heard(Protocol):
-    """The kernel's notices about firewall, links, addresses, routes and rules."""
+    """The kernel's notices about firewall, links, addresses, routes and rules, and one process's end."""
 
+    def attend(self, pid: int) -> None: ...
     def wait(self, seconds: float | None) -> frozenset[str]: ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weft.core.model.errors import WeftError
 from weft.engine import repair
+from weft.engine.work import DNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def watch(work: Work, heard: Heard, clock: Callable[[], float], tell: Callable[[
     pending = not _look(work, ready, teller)
     looked = clock()
     while True:
+        heard.attend(work.machine.dns_pid() if work.store.get(DNS) else 0)
         news = heard.wait(max(0.0, looked + _PAUSE - clock()) if pending else None)
         if news:
             pending = True
