@@ -70,7 +70,7 @@ class Forwarder:
         reply: Callable[[bytes], None],
     ) -> bool:
         """Asks one server after the other; False when nobody can be asked now."""
-        usable = [s for s in (servers or self._host()) if not self._own(s)][:_SERVERS]
+        usable = self._usable(servers) or self._usable(self._host())
         if not usable or self._each.get(source, 0) >= _EACH:
             return False
         key = (tuple(usable), stream, message[2:])
@@ -92,6 +92,9 @@ class Forwarder:
         self._each[source] = self._each.get(source, 0) + 1
         flight.waiting.append((message[:2], source, reply))
         return True
+
+    def _usable(self, servers: tuple[str, ...]) -> list[str]:
+        return [s for s in servers if not self._own(s)][:_SERVERS]
 
     def landed(self, flight: Flight) -> None:
         """A question is over: whoever asked it may ask others."""

@@ -33,7 +33,7 @@ def served(network: Network) -> Served:
 
 def member(root: str, row: tuple[Any, ...]) -> Member:
     """One address of a member, from a row of ``store.answered``."""
-    network, container, packed, hostname, aliases, servers, target, inode, labels = row
+    network, container, packed, hostname, aliases, servers, target, inode, labels, out = row
     names = [*_own_names(container, hostname, bool(target)), *aliases.split()]
     marks = dict([line.split("=", 1) for line in labels.split("\n") if "=" in line])
     ids = [marks.get(ID, ""), object_id(root, "container", container)]
@@ -46,6 +46,7 @@ def member(root: str, row: tuple[Any, ...]) -> Member:
         tuple(dict.fromkeys([n for n in names if n])),
         tuple(servers.split()),
         _place(container, target, inode),
+        bool(out),
     )
 
 
@@ -63,4 +64,6 @@ def _place(container: str, target: str, inode: int) -> str:
         return f"/run/netns/{container}"
     if target.isdigit():
         return f"/proc/{target}/ns/net#{inode}"
+    if target.startswith("netns:"):
+        target = f"/run/netns/{target[6:]}"
     return f"{target}#{inode}" if target.startswith("/") else ""

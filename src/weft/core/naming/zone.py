@@ -38,7 +38,8 @@ class Served(Record):
 class Member(Record):
     """One address of one member of a network, with all names that stand for it; ``key`` is who it is.
 
-    ``place`` is where its network namespace is found, where it is to be answered inside that.
+    ``place`` is where its network namespace is found, where it is to be answered inside that. ``out``: it is
+    in a network that is not internal, answered in or not.
     """
 
     network: str
@@ -48,6 +49,7 @@ class Member(Record):
     names: tuple[str, ...]
     upstreams: tuple[str, ...] = ()
     place: str = ""
+    out: bool = False
 
 
 class View:
@@ -161,7 +163,9 @@ class Zone:
     def _view(self, listener: str, member: Member | None, networks: tuple[str, ...]) -> View:
         view = View(listener, member.key if member else "", networks, self._answers.setdefault(networks, {}))
         # Who is in an internal network and in another one has his way out by that.
-        view.forwards = any(not self.networks[n].internal for n in networks)
+        view.forwards = (member is not None and member.out) or any(
+            not self.networks[n].internal for n in networks
+        )
         own = member.upstreams if member else ()
         view.upstreams = own or tuple(
             dict.fromkeys(
