@@ -270,3 +270,27 @@ def folder_names(path: str) -> list[str]:
         return posix.listdir(path)
     except OSError:
         return []
+
+
+# DNS
+
+
+def directory_serve(folder: str, port: int, domain: str) -> None:
+    """aardvark-dns's place: answers DNS for the networks of a directory, in the background. Returns when it
+    listens. KernelError, StoreError."""
+    from weft.services.dns_directory import start
+
+    start(folder, port, domain)
+
+
+def dns_serve(root: str, tells: int) -> None:
+    """The DNS server's own life. ``tells``: a descriptor on which its starter waits until it answers."""
+    from weft.linux.dns import Lock, log
+    from weft.services.dns_wishes import Wishes, start
+    from weft.store.sqlite import SqliteStore
+
+    places = Places(root)
+    lock = Lock(places.run)
+    database = f"{places.state}/weft.db"
+    wishes = Wishes(places.state, lambda: SqliteStore(database, root_id(places.state)), lock)
+    start(wishes, lock, log(places.run), tells)

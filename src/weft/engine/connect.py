@@ -15,7 +15,7 @@ from weft.core.ops.link import LinkUp
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, driven, events, ports, removal
+from weft.engine import container, dns, driven, events, ports, removal
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
 from weft.engine.work import CONNECT, DISCONNECT
@@ -99,6 +99,7 @@ def _connect(
         *driver.fresh_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
         *(_copies(work, sandbox, after) if own else []),
+        *dns.servers(work, sandbox, [n for n, _ in members], [n for n, _ in after]),
     ]
     plan = Plan(tuple(ops))
     if work.dry:
@@ -336,6 +337,7 @@ def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     ops += driver.flush_wants(endpoint.publish)
     if where and not sandbox.target:
         ops += _left_hosts(work, sandbox, network, not rest)
+        ops += dns.servers(work, sandbox, [n for n, _ in members], [n for n, _ in rest])
     ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
     ops += driven.unplugged(network, endpoint, where)
     if where:

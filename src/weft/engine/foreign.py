@@ -30,6 +30,7 @@ DOCKER = "docker.network"
 #: Where what is known of Docker's networks is kept, by id.
 DOCKER_NETWORKS = "docker/network/"
 
+
 def ensure(work: Work, request: NetworkRequest, engine: str) -> Network:
     """The network of that name: as it is, where it agrees with what the engine says, else made for it.
 

@@ -237,6 +237,22 @@ def link_etc_netns(name: str, hosts: str) -> None:
     posix.rename(fresh, link)
 
 
+def change_resolv(name: str, text: str, old: str) -> None:
+    """Another resolv.conf in the same file, where it is as weft wrote it; fine when it is gone."""
+    path = f"{ETC_NETNS}/{name}/resolv.conf"
+    try:
+        fd = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        if posix.read(fd, 1 << 16) == old.encode():
+            data = text.encode()
+            posix.pwrite(fd, data, 0)
+            posix.ftruncate(fd, len(data))
+    finally:
+        posix.close(fd)
+
+
 def remove_etc_netns(name: str) -> None:
     """Removes weft's files, and the directory unless somebody put more into it."""
     where = f"{ETC_NETNS}/{name}"

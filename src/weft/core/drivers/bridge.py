@@ -190,10 +190,17 @@ def keep_advertised(ifname: str) -> Op:
     return Sysctl(f"net/ipv6/conf/{ifname}/accept_ra", "2", stays="the host's own IPv6 routes depend on it")
 
 
-def resolv_conf(sandbox: Sandbox) -> str:
-    """The container's resolv.conf(5)."""
+#: How many name servers resolv.conf(5) may have: MAXNS.
+_MAXNS = 3
+
+
+def resolv_conf(sandbox: Sandbox, networks: Iterable[Network] = ()) -> str:
+    """The container's resolv.conf(5): the gateways where weft's DNS server answers, which asks the
+    container's own servers in their stead; without such a network those themselves."""
     search = f"search {' '.join(sandbox.search)}\n" if sandbox.search else ""
-    return search + "".join([f"nameserver {a}\n" for a in sandbox.dns])
+    answering = sorted([n for n in networks if n.dns], key=lambda n: n.internal)
+    gateways = [str(p.gateway) for n in answering for p in n.pools][:_MAXNS]
+    return search + "".join([f"nameserver {a}\n" for a in gateways or sandbox.dns])
 
 
 def copies_want(own: str, shared: Iterable[str]) -> list[Op]:
@@ -207,6 +214,7 @@ def sandbox_wants(
     lines: tuple[str, ...] | None = None,
     donor: str = "",
     rooted: bool = False,
+    networks: Iterable[Network] = (),
 ) -> tuple[Op, ...]:
     """A container's namespace and name files. ``lines``: of a hosts file of its own at ``hosts``, to which
     its
@@ -216,7 +224,7 @@ def sandbox_wants(
     """
     name = sandbox.name
     files: list[Op] = [] if lines is None else [OwnHosts(hosts, lines)]
-    files.append(EtcNetns(name, hosts, resolv_conf(sandbox), sandbox.hostname if rooted else ""))
+    files.append(EtcNetns(name, hosts, resolv_conf(sandbox, networks), sandbox.hostname if rooted else ""))
     if donor:
         return (*files, NetnsAttach(name, f"/run/netns/{donor}"))
     return (*files, NetnsAdd(name))
