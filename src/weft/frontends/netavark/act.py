@@ -38,7 +38,8 @@ def check_namespace(path: str) -> None:
         raise BadInput(
             f"invalid namespace path: IO error: {posix.strerror(number)} (os error {number})"
         ) from None
-    if found.st_mode & 0o170000 != 0o100000:
+    # A namespace's file is on nsfs, and so on another device than the directory that it is bound in.
+    if found.st_dev != posix.stat("/proc/self/ns/net").st_dev:
         raise BadInput("invalid namespace path: IO error: Invalid argument (os error 22)")
 
 
