@@ -53,7 +53,7 @@ def ended(server: Process) -> Iterator[None]:
 @pytest.fixture
 def machine(host: Host) -> Host:
     for name in ("c1", "c2"):
-        host.ip("netns", "add", name)
+        host.sh(f"ip netns add {name}\nip -n {name} link set lo up")
     # Directories stay, and that the host forwards.
     said = web(port_mappings=[podman.port(7000)])
     for command in ("setup", "teardown"):
@@ -80,7 +80,6 @@ def test_a_container_lives_and_ends(machine: Host, lan: Lan) -> None:
     assert f"link/ether {interface[1]['mac_address']} " in machine.ip("link", "show", "eth0", netns="c1")
     assert (answer["podman"]["dns_search_domains"], answer["podman"]["dns_server_ips"]) == ([], [])
     assert "default via 10.88.0.1 dev eth0 metric 100" in machine.ip("route", netns="c1")
-    assert "UP" in machine.ip("link", "show", "lo", netns="c1").partition(">")[0]
     with ended(machine.serve(80, "from podman", netns="c1")):
         for url in ("http://127.0.0.1:8080", "http://203.0.113.1:8080", "http://[::1]:8080"):
             assert machine.fetch(url).body == "from podman", url
@@ -98,8 +97,10 @@ def test_dns_and_the_array_of_two(machine: Host) -> None:
         "green": (podman.network("green", 89, id="1" * 64), podman.place("10.89.0.2", "eth1")),
     }
     said = podman.second(podman.wish(nets, dns_servers=["9.9.9.9"]))
-    answer = setup(machine, "c1", said)
+    machine.ip("netns", "add", "fresh")
+    answer = setup(machine, "fresh", said)
     assert list(answer) == ["podman", "green"]
+    assert ",UP" in machine.ip("link", "show", "lo", netns="fresh")
     assert answer["podman"]["dns_search_domains"] == ["dns.podman"]
     assert answer["podman"]["dns_server_ips"] == ["10.88.0.1"]
     assert answer["green"]["dns_server_ips"] == ["9.9.9.9"], "where weft answers no names they are passed on"
@@ -110,7 +111,7 @@ def test_dns_and_the_array_of_two(machine: Host) -> None:
     assert shown["options"]["dns_servers"] == "1.1.1.1 8.8.8.8"
     machine.run([*LINE, "update", "podman", "--network-dns-servers", ""])
     assert "dns_servers" not in machine.weft_json("net", "inspect", "podman")[0]["options"]
-    teardown(machine, "c1", said)
+    teardown(machine, "fresh", said)
     assert machine.weft("net", "ls", "-q").stdout == ""
 
 
@@ -248,7 +249,9 @@ def test_an_unmanaged_bridge_is_used_as_it_is(machine: Host, lan: Lan) -> None:
     net = podman.network("br0net", 88, network_interface="br0", options={"mode": "unmanaged"})
     said = podman.wish({"br0net": (net, podman.place())})
     assert "there is no bridge br0" in failed(machine, "setup", "c1", said)
-    machine.sh("ip link add br0 type bridge\nip addr add 10.88.0.1/16 dev br0\nip link set br0 up")
+    machine.sh("ip link add br0 address 02:00:00:00:00:01 type bridge\nip addr add 10.88.0.1/16 dev br0\nip link set br0 up")
+    setup(machine, "c1", said)
+    teardown(machine, "c1", said)  # a bridge shows that it has had a port
     before = snapshot(machine)
     setup(machine, "c1", said)
     assert machine.pings("10.88.0.1", netns="c1")
