@@ -24,7 +24,7 @@ def call(
 
 
 def setup(host: Host, netns: str, said: Any, *flags: str, **env: str) -> Any:
-    done = call(host, "setup", netns, said, *flags, **env)
+    done = call(host, "setup", netns, said, *flags, check=True, **env)
     assert done.stderr == ""
     return json.loads(done.stdout)
 
@@ -249,7 +249,10 @@ def test_an_unmanaged_bridge_is_used_as_it_is(machine: Host, lan: Lan) -> None:
     net = podman.network("br0net", 88, network_interface="br0", options={"mode": "unmanaged"})
     said = podman.wish({"br0net": (net, podman.place())})
     assert "there is no bridge br0" in failed(machine, "setup", "c1", said)
-    machine.sh("ip link add br0 address 02:00:00:00:00:01 type bridge\nip addr add 10.88.0.1/16 dev br0\nip link set br0 up")
+    machine.sh(
+        "ip link add br0 address 02:00:00:00:00:01 type bridge\n"
+        "ip addr add 10.88.0.1/16 dev br0\nip link set br0 up"
+    )
     setup(machine, "c1", said)
     teardown(machine, "c1", said)  # a bridge shows that it has had a port
     before = snapshot(machine)
