@@ -14,13 +14,13 @@ HOT: dict[str, tuple[str, ...]] = {
             "weft.frontends.cli.main weft.core.record weft.core.model.namespace weft.core.model.enter "
             "weft.core.model.address weft.core.model.names weft.core.model.target weft.engine "
             "weft.engine.reaping weft.engine.way weft.frontends.cli.nsexec weft.core.model.publish "
-            "weft.core.model.network weft.core.plan weft.core.model.oci weft.core.ops weft.core.ops.base "
-            "weft.core.plan.plan weft.engine.work weft.linux weft.linux.paths weft.core.ops.file "
-            "weft.core.ops.netns weft.linux.files weft.linux.libc weft.linux.netns weft.linux.locks "
-            "weft.watched weft.machine weft.wiring weft.store weft.core.model.policy weft.core.model.state "
-            "weft.store.lean weft.store.texts weft.store.ballast weft.store.schema weft.store.database "
-            "weft.store.networks weft.store.members weft.store.lives weft.store.sqlite weft.linux.mountapi "
-            "weft.linux.mounts weft.linux.process weft.linux.enter"
+            "weft.core.model.network weft.core.plan weft.core.ops weft.core.ops.base weft.core.plan.plan "
+            "weft.engine.work weft.linux weft.linux.paths weft.core.ops.file weft.core.ops.netns "
+            "weft.linux.files weft.linux.libc weft.linux.netns weft.linux.locks weft.watched weft.machine "
+            "weft.wiring weft.store weft.core.model.policy weft.core.model.state weft.store.lean "
+            "weft.store.texts weft.store.ballast weft.store.schema weft.store.database weft.store.networks "
+            "weft.store.members weft.store.lives weft.store.sqlite weft.linux.mountapi weft.linux.mounts "
+            "weft.linux.process weft.linux.enter"
         ).split()
     ),
     "run": tuple(
@@ -72,11 +72,12 @@ HOT: dict[str, tuple[str, ...]] = {
             "weft.core.model.launch weft.core.drivers.options weft.engine.pools weft.engine.network "
             "weft.engine.run weft.linux.process weft.linux.loopback weft.core.model.facts "
             "weft.linux.netlink weft.linux.observe weft.linux.procfs weft.linux.refusals weft.linux.execute "
-            "weft.core.model.hierarchy weft.linux.cgroup weft.linux.mountapi weft.linux.mounts "
-            "weft.linux.enter weft.linux.init weft.linux.privileges weft.core.model.mountopt "
-            "weft.linux.devices weft.linux.rootfs weft.linux.userns weft.linux.launch weft.linux.seccomp "
-            "weft.linux.arp weft.engine.proxy weft.engine.removal weft.linux.door weft.core.wire.cri "
-            "weft.core.wire.inotify weft.linux.ends weft.linux.logs"
+            "weft.core.ops.cgroup weft.core.drivers.cgroup weft.engine.group weft.core.model.hierarchy "
+            "weft.linux.cgroup weft.linux.mountapi weft.linux.mounts weft.linux.enter weft.linux.init "
+            "weft.linux.privileges weft.core.model.mountopt weft.linux.devices weft.linux.rootfs "
+            "weft.linux.userns weft.linux.launch weft.linux.seccomp weft.linux.arp weft.engine.proxy "
+            "weft.engine.removal weft.linux.door weft.core.wire.cri weft.core.wire.inotify weft.linux.ends "
+            "weft.linux.logs"
         ).split()
     ),
     "exec": tuple(

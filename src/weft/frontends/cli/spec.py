@@ -24,7 +24,7 @@ GLOBAL: tuple[Flag, ...] = (
 )
 
 _CREATE: tuple[Flag, ...] = (
-    ("--driver -d", "bridge", "the driver (default: bridge)"),
+    ("--driver -d", "bridge|macvlan|ipvlan", "the driver (default: bridge)"),
     ("--subnet", "CIDR...", "a subnet, IPv4 or IPv6 (default: the first free one of the pools)"),
     ("--ip-range", "CIDR...", "where in its subnet addresses are taken from"),
     ("--gateway", "IP...", "the gateway of its subnet (default: the first address)"),
