@@ -240,9 +240,9 @@ class Hands:
         return found
 
     def _delete_soon(self, op: LinkDel) -> list[Refusal]:
-        """Deletes a link and waits until its name is gone, not until the kernel has freed it: that takes a
-        grace period of RCU (20 ms), in which the thread that asked for it sleeps (netdev_run_todo()). A process that
-        is about to end would wait for its threads: there a child is left behind that asks."""
+        """Deletes a link and waits until its name is gone, not until the kernel has freed it: whoever asks
+        sleeps for an RCU grace period, 20 ms (netdev_run_todo()). A process that is about to end would wait
+        for its threads: there a child is left behind that asks."""
         if self._brief:
             from weft.linux.aside import delete
 
