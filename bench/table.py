@@ -25,6 +25,7 @@ QUESTIONS = {
     "containers": ("tmpfs",),
     "repair": ("tmpfs",),
     "publish": ("memory", "tmpfs", "disk"),
+    "netavark": ("tmpfs", "disk"),
     "traffic": ("memory",),
     "cni": ("tmpfs",),
 }

@@ -15,7 +15,7 @@ from weft.core.ops.link import LinkUp
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, driven, events, ports, removal
+from weft.engine import container, driven, events, ports
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
 from weft.engine.work import CONNECT, DISCONNECT
@@ -321,7 +321,7 @@ def member(work: Work, network: Network, target: Target) -> Sandbox:
 
 def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     """The same with the lock held."""
-    from weft.engine import proxy
+    from weft.engine import proxy, removal
 
     members = members_of(work, sandbox.name)
     endpoint = next(e for _, e in members if e.network == network.name)

@@ -21,10 +21,9 @@ from weft.core.model.state import Life, State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import driven, events, group, lease, ports
+from weft.engine import driven, events, lease, ports
 from weft.engine.lease import Chosen, Claims
 from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
-from weft.engine.spec import opened
 from weft.engine.work import CONTAINER
 
 TYPE_CHECKING = False
@@ -73,7 +72,10 @@ def attach(work: Work, request: RunRequest) -> Attached:
         found = _decide(work, networks, request, Claims(fresh if work.dry else frozenset()))
         before = [] if fresh and work.dry else preparation(work, networks.values(), [found])
         before = [*before, *shard_steps(work, found.members)]
-        before += group.wants(work, found.sandbox, request.spec) if request.command else ()
+        if request.command:
+            from weft.engine import group  # not for whoever only connects
+
+            before += group.wants(work, found.sandbox, request.spec)
         plan = Plan((*before, *_ports(work, found.members), *found.plan.ops))
         if work.dry:
             work.show(plan)
@@ -478,6 +480,8 @@ def removed(found: Attached) -> Conflict:
 def create(work: Work, request: RunRequest) -> Attached:
     """A network-only container: no process, held by its mount; its state is running."""
     if not request.mode:
+        from weft.engine.spec import opened
+
         request = request._replace(sysctls=opened(request.sysctls))
     found = attach(work, request)
     if not work.dry:

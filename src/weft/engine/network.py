@@ -6,7 +6,7 @@ from weft.core.drivers import bridge as driver
 from weft.core.drivers import options
 from weft.core.model.errors import BadInput, Conflict, NotFound, NotOurs
 from weft.core.model.names import check_ifname, check_name, mark
-from weft.core.model.network import DEFAULT, Network, derived_bridge
+from weft.core.model.network import DEFAULT, ENGINE, Network, derived_bridge
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
 
 _MTU = (68, 65535)
-#: The label of a network that an engine made: it goes with its last member (engine/foreign.py).
-ENGINE = "weft.engine"
 DRIVERS = ("bridge", "macvlan", "ipvlan")
 #: RFC 8200: every link that carries IPv6 takes packets of this size.
 _MTU6 = 1280

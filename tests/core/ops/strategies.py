@@ -27,6 +27,7 @@ from weft.core.ops import (
     route,
     rule,
     shard,
+    sublink,
     wire,
 )
 from weft.core.ops.base import Op
@@ -48,6 +49,8 @@ PREFIXES = st.integers(8, 30)
 SUBNETS = st.builds(
     lambda v, p: Subnet(4, v >> (32 - p) << (32 - p), p), st.integers(0, (1 << 32) - 1), PREFIXES
 )
+METRICS = st.integers(0, (1 << 32) - 1)
+REFUSALS = st.sampled_from(("blackhole", "unreachable", "prohibit"))
 PROTOS = st.sampled_from(("tcp", "udp"))
 PUBLISHES = st.builds(
     Publish,
@@ -89,6 +92,7 @@ NETWORKS = st.builds(
     number=st.integers(1, 65535),
     pools=st.builds(lambda s: (Pool(s, Address(4, s.first.value + 1)),), SUBNETS),
     bridge=IFNAMES,
+    driver=st.just("bridge"),
     shards=st.integers(0, 2),
 )
 RULES = st.builds(
@@ -122,7 +126,21 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     file.FileMove: st.builds(file.FileMove, PATHS, PATHS),
     process.Signal: st.builds(process.Signal, NUMBERS, st.integers(1, 64), st.just("SIGTERM")),
     file.HostsSwitch: st.builds(file.HostsSwitch, NAMES, PATHS, PATHS, st.just(0) | NUMBERS, NUMBERS),
-    hop.RouteAdd: st.builds(hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR),
+    hop.RouteAdd: st.builds(hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR, METRICS),
+    hop.RefusalAdd: st.builds(hop.RefusalAdd, SUBNETS, REFUSALS, FAR, METRICS),
+    hop.RefusalDel: st.builds(hop.RefusalDel, SUBNETS, REFUSALS, FAR, METRICS),
+    sublink.SublinkAdd: st.builds(
+        sublink.SublinkAdd,
+        st.just("macvlan"),
+        IFNAMES,
+        IFNAMES,
+        st.sampled_from(("bridge", "source")),
+        st.just("") | MACS,
+        st.integers(68, 65535),
+        FAR,
+        MARKS,
+        st.sampled_from(("", "-1", "0", "9")),
+    ),
     hop.GatewayChange: st.builds(
         hop.GatewayChange, ADDRESSES, IFNAMES, ADDRESSES, IFNAMES, FAR, st.integers(0, 9999)
     ),

@@ -27,7 +27,7 @@ def decided(value: Any) -> None:
     wish = parsed(value)
     for place in wish.places:
         if place.net.driver in translate.OWN:
-            translate.request(place.net, "", 53)
+            translate.asked(place.net, "", 53)
             translate.join(place, "web")
     translate.publishes(wish.ports, True)
 
@@ -72,7 +72,7 @@ def test_both_forms_are_one() -> None:
 
 def test_what_a_network_becomes() -> None:
     (place,) = parsed(full()).places
-    found = translate.request(place.net, "", 5353)
+    found = translate.asked(place.net, "", 5353)
     assert (found.name, found.bridge, found.mtu, found.subnets, found.gateways) == (
         "podman",
         "podman0",
@@ -94,7 +94,7 @@ def test_what_a_network_becomes() -> None:
 
 def test_the_default_is_strict_and_metric_100() -> None:
     (place,) = parsed(podman.wish()).places
-    assert translate.request(place.net, "", 53).options == (("metric", "100"), ("isolate", "strict"))
+    assert translate.asked(place.net, "", 53).options == (("metric", "100"), ("isolate", "strict"))
 
 
 def test_ports() -> None:
@@ -114,7 +114,7 @@ def test_ports() -> None:
 def test_no_gateway_is_nobodys_route() -> None:
     net = podman.network(subnets=[{"subnet": "10.88.0.0/24"}])
     (place,) = parsed(podman.wish({"podman": (net, podman.place())})).places
-    found = translate.request(place.net, "", 53)
+    found = translate.asked(place.net, "", 53)
     assert found.gateways == ("10.88.0.254",)
     assert ("no_default_route", "true") in found.options
     said = translate.answer(place, "02:00:00:00:00:02", ["10.88.0.2/24"], parsed(podman.wish()))

@@ -53,6 +53,8 @@ class NotOurs(Conflict):
 class IfnameTaken(Conflict):
     """There is an interface of that name in the namespace already."""
 
+    code = "ifname-taken"
+
 
 class Exhausted(Conflict):
     """A pool, a bridge or a range has no room left."""

@@ -9,6 +9,8 @@ from weft.core.record import Record
 
 #: The network of containers that name none; made when first needed.
 DEFAULT = "default"
+#: The label of a network that an engine made: it goes with its last member (engine/foreign.py).
+ENGINE = "weft.engine"
 #: The upper 16 bits of the link group of every weft bridge port; the lower are the network's number.
 #: The bridge guard matches on them, so that a port is guarded from its birth.
 PORT_GROUP = 0x77650000

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from weft.core.model.network import Endpoint
     from weft.core.model.publish import Publish
     from weft.engine.foreign import Wish as Join
-    from weft.engine.network import NetworkRequest
     from weft.engine.work import Work
     from weft.frontends.netavark.args import Line
     from weft.frontends.netavark.read import Place, Wish
+    from weft.frontends.netavark.translate import Asked
 
 ENGINE = "podman"
 #: The label by which a container is found again, whatever it is called by then.
@@ -38,7 +38,8 @@ def check_namespace(path: str) -> None:
         raise BadInput(
             f"invalid namespace path: IO error: {posix.strerror(number)} (os error {number})"
         ) from None
-    if found.st_mode & 0o170000 != 0o100000:
+    # A namespace's file is on nsfs, and so on another device than the directory that it is bound in.
+    if found.st_dev != posix.stat("/proc/self/ns/net").st_dev:
         raise BadInput("invalid namespace path: IO error: Invalid argument (os error 22)")
 
 
@@ -48,7 +49,7 @@ def setup(work: Work, line: Line, wish: Wish) -> dict[str, object]:
     own = [place for place in wish.places if place.net.driver in OWN]
     others = [place for place in wish.places if place.net.driver not in OWN]
     programs = [translate_plugin(place, line) for place in others]
-    requests = [translate.request(place.net, line.firewall, line.dns_port) for place in own]
+    requests = [translate.asked(place.net, line.firewall, line.dns_port) for place in own]
     hostname = translate.called(wish)
     ports = _ports(work, line, wish, own)
     joins = [translate.join(place, hostname) for place in own]
@@ -104,8 +105,10 @@ def _ports(work: Work, line: Line, wish: Wish, own: Sequence[Place]) -> tuple[Pu
 
 def has_ipv6() -> bool:
     """Whether the host has IPv6 at all."""
+    from _socket import AF_INET6, SOCK_DGRAM, socket
+
     try:
-        posix.stat("/proc/net/if_inet6")
+        socket(AF_INET6, SOCK_DGRAM).close()  # a look at /proc/net would take 3 ms
     except OSError:
         return False
     return True
@@ -134,15 +137,16 @@ def _attach(
     name: str,
     hostname: str,
     wish: Wish,
-    requests: Sequence[NetworkRequest],
+    requests: Sequence[Asked],
     wishes: Sequence[Join],
 ) -> tuple[Endpoint, ...]:
     """The networks, made where they are missing, and the container in them."""
     labels = ((ID, wish.id), ("engine", ENGINE))
     called = connect.Called(name, hostname, labels, wish.dns_servers, loopback=True)
     for left in range(_TRIES, 0, -1):
-        for request in requests:
-            foreign.ensure(work, request, ENGINE)
+        for one in requests:
+            if not foreign.stands(work, one):
+                foreign.ensure(work, translate.request(one), ENGINE)
         try:
             return foreign.attach(work, path, called, wishes)
         except NotFound:

@@ -50,7 +50,7 @@ def create(root: Field, plugins: Sequence[str], opened: Callable[[], Work]) -> d
         _interface(network, used, wishes)
     _addresses(network, driver, given, used, wishes, options)
     network.setdefault("created", _now())
-    translate.request(net(Field(network, "")), "", 53)
+    translate.asked(net(Field(network, "")), "", 53)
     return network
 
 

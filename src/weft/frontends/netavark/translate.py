@@ -7,7 +7,7 @@ from weft.core.model.errors import BadInput, Unsupported
 from weft.core.model.names import check_hostname, check_name
 from weft.core.model.network import DEFAULT, HOST_IFNAME
 from weft.core.model.publish import Publish
-from weft.engine.network import NetworkRequest
+from weft.core.record import Record
 from weft.engine.request import Join
 
 TYPE_CHECKING = False
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from weft.core.model.address import Subnet
+    from weft.engine.network import NetworkRequest
     from weft.frontends.netavark.read import Net, Place, Port, Range, Way, Wish
 
 OWN = ("bridge", "macvlan", "ipvlan")
@@ -62,7 +63,29 @@ def subnets(net: Net) -> list[tuple[Subnet, Range]]:
     return found
 
 
-def request(net: Net, firewall: str, dns_port: int) -> NetworkRequest:
+class Asked(Record):
+    """A network as the engine is to make it, in that one's words: a NetworkRequest, whose module is much to
+    import and seldom needed."""
+
+    name: str
+    subnets: tuple[str, ...]
+    gateways: tuple[str, ...]
+    bridge: str
+    mtu: int
+    internal: bool
+    nat: str
+    options: tuple[tuple[str, str], ...]
+    driver: str
+
+
+def request(asked: Asked) -> NetworkRequest:
+    """The same for the engine."""
+    from weft.engine.network import NetworkRequest
+
+    return NetworkRequest(**{field: getattr(asked, field) for field in Asked._fields})
+
+
+def asked(net: Net, firewall: str, dns_port: int) -> Asked:
     """The network as the engine is to make it. BadInput, Unsupported."""
     if net.ipam == "dhcp":
         raise Unsupported("unsupported ipam driver dhcp", "weft has no DHCP proxy: give the network a subnet")
@@ -75,7 +98,7 @@ def request(net: Net, firewall: str, dns_port: int) -> NetworkRequest:
         )
     unmanaged = _unmanaged(net)
     routed = firewall == "none" and net.driver == "bridge" and not unmanaged
-    return NetworkRequest(
+    return Asked(
         name=network_name(net),
         subnets=tuple([str(s) for s, _ in found]),
         gateways=tuple([gateway(s, one) for s, one in found]),
