@@ -149,6 +149,7 @@ def _container(
         "name": called(work, sandbox.name),
         "engine": sandbox.name.partition(":")[0] if sandbox.target else "weft",
         "hostname": sandbox.hostname,
+        "labels": dict(sandbox.labels),
         "state": "exited" if gone else state.word,
         "pid": state.pid if running else None,
         "pids": sorted(inside.get(sandbox.name, [])),

@@ -38,8 +38,7 @@ _GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL)
 
 class Hands:
     """Applies plans in the network namespace behind ``home``, a descriptor that is closed with it; without
-    one in that of the thread that made it. ``brief``: the process has one thread and ends
-    with its command."""
+    one in that of the thread that made it. ``brief``: the process ends with its command."""
 
     _home = -1
 
@@ -244,10 +243,9 @@ class Hands:
         return found
 
     def _delete_soon(self, op: LinkDel) -> list[Refusal]:
-        """Deletes a link and waits until its name is gone, not until the kernel has freed it: that takes
-        an RCU
-        grace period (20 ms), in which the thread that asked for it sleeps (netdev_run_todo()). A process that
-        is about to end would wait for its threads: there a child is left behind that asks."""
+        """Deletes a link and waits until its name is gone, not until the kernel has freed it: whoever asks
+        sleeps for an RCU grace period, 20 ms (netdev_run_todo()). A process that is about to end would wait
+        for its threads: there a child is left behind that asks."""
         if self._brief:
             from weft.linux.aside import delete
 

@@ -64,6 +64,8 @@ class Runtime:
             "CNI_PATH": ":".join(self.path),
             "CNI_ARGS": args,
         }
+        if command == "VERSION":  # as libcni does
+            given |= dict.fromkeys(("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"), "dummy")
         given = {k: v for k, v in {**given, **(env or {})}.items() if v}
         done = self.host.run([self._find(kind)], input=text, env=given, check=False, timeout=timeout)
         said = json.loads(done.stdout) if done.stdout.strip() else None

@@ -58,6 +58,8 @@ def read(plugin: str, environment: Mapping[bytes, bytes]) -> Call:
     missing = [name for name in _NEEDS[command] if not values[name]]
     if missing:
         raise BadInput(f"required env variables [{','.join(missing)}] missing")
+    if not _NEEDS[command]:  # libcni asks for the version with placeholders in the others
+        return Call(plugin, command, path=_path(values["CNI_PATH"]))
     return Call(
         plugin,
         command,
@@ -65,8 +67,12 @@ def read(plugin: str, environment: Mapping[bytes, bytes]) -> Call:
         _netns(values["CNI_NETNS"]),
         _ifname(values["CNI_IFNAME"]),
         _args(values["CNI_ARGS"]),
-        tuple([p for p in values["CNI_PATH"].split(":") if p.startswith("/")]),
+        _path(values["CNI_PATH"]),
     )
+
+
+def _path(text: str) -> tuple[str, ...]:
+    return tuple([p for p in text.split(":") if p.startswith("/")])
 
 
 def _names() -> tuple[str, ...]:
