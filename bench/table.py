@@ -26,6 +26,7 @@ QUESTIONS = {
     "repair": ("tmpfs",),
     "publish": ("memory", "tmpfs", "disk"),
     "traffic": ("memory",),
+    "dns": ("tmpfs",),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")
 _RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run")

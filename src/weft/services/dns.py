@@ -155,7 +155,7 @@ class Server:
         self.loop = Loop()
         self.listeners: dict[Place, Listener] = {}
         self.forwarder = Forwarder(self.loop, host_servers, self._own)
-        self.desk = Desk(source.zone, self.forwarder, self.forget)
+        self.desk = Desk(source.zone, self.forwarder, self.forget, lambda: self.loop.now)
         self.callers = Callers(self.loop)
         self.stale = True
         self.running = True

@@ -9,10 +9,13 @@ from weft.core.naming.zone import Zone
 from weft.core.wire.inotify import (
     IN_CLOEXEC,
     IN_CREATE,
+    IN_DELETE,
     IN_DELETE_SELF,
+    IN_IGNORED,
     IN_MOVED_TO,
     IN_NONBLOCK,
     IN_ONLYDIR,
+    IN_UNMOUNT,
     get_events,
 )
 from weft.linux import libc
@@ -53,7 +56,9 @@ class Wishes:
         self._lock = lock
         self._version: tuple[int, int] | None = None
         self.fd = libc.inotify_init1(IN_CLOEXEC | IN_NONBLOCK)
-        mask = _IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_ONLYDIR
+        self._gone = False
+        self._root = ""
+        mask = _IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_DELETE_SELF | IN_ONLYDIR
         libc.inotify_add_watch(self.fd, folder, mask)
 
     def changed(self) -> bool:
@@ -63,18 +68,26 @@ class Wishes:
         except BlockingIOError:
             return False
         for event in get_events(data):
-            if event.name == _DATABASE and event.mask & (IN_CREATE | IN_MOVED_TO):
+            mine = event.name in (_DATABASE, "")
+            if mine and event.mask & (IN_CREATE | IN_MOVED_TO):
                 self._let_go()  # it was made anew: another file
-        return self._store is None or self._store.version() != self._version
+                self._gone = False
+            elif mine and event.mask & (IN_DELETE | IN_DELETE_SELF | IN_IGNORED | IN_UNMOUNT):
+                self._gone = True  # and with it all wishes
+        return self._gone or self._store is None or self._store.version() != self._version
 
     def networks(self) -> list[Served]:
         """The networks that want DNS. StoreError."""
+        if self._gone:
+            return []
         store = self._open()
         self._version = store.version()
         return [wishes.served(n) for n in store.answered_networks()]
 
     def rows(self) -> frozenset[tuple[Any, ...]]:
         """All addresses of their members. StoreError."""
+        if self._gone:
+            return frozenset()
         store = self._open()
         self._version = store.version()
         return frozenset(store.answered())
@@ -82,18 +95,19 @@ class Wishes:
     def member(self, row: tuple[Any, ...]) -> Member | None:
         """One of them; None when it is none."""
         try:
-            return wishes.member(self._open().root, row)
+            return wishes.member(self._root, row)
         except (ValueError, TypeError, AttributeError):
             return None  # a damaged row keeps no other down; `weft repair` finds it
 
     def last(self) -> bool:
         """Lets the lock go, and looks once more: whoever wanted DNS meanwhile found us running."""
         self._lock.release()
-        return not self._open().answered_networks() or not self._lock.take()
+        return self._gone or not self._open().answered_networks() or not self._lock.take()
 
     def _open(self) -> Store:
         if self._store is None:
             self._store = self._opened()
+            self._root = self._store.root
         return self._store
 
     def _let_go(self) -> None:
