@@ -173,11 +173,21 @@ def test_who_has_several_addresses_gives_another_one_first_each_time() -> None:
 def test_internal_networks_ask_nobody() -> None:
     made, zone, nobody = desk()
     found: list[bytes] = []
-    for network, expected in (("dark", 0), ("blue", 1)):
+    for network, source, expected in (("dark", "10.8.0.1", 0), ("blue", "10.9.0.1", 1)):
         asked = dns.message.make_query("example.com", "A").to_wire()
-        made.handle(asked, zone.view(network, "10.8.0.9"), "10.8.0.9", False, found.append)
+        made.handle(asked, zone.view(network, source), source, False, found.append)
         assert len(nobody.asked) == expected
     assert [wire.rcode_of(f) for f in found] == [wire.NXDOMAIN, wire.SERVFAIL]
+
+
+def test_strangers_are_refused_and_nobody_is_asked_for_them() -> None:
+    made, zone, nobody = desk()
+    found: list[bytes] = []
+    for name in ("c1", "c1", "example.com"):
+        asked = dns.message.make_query(name, "A").to_wire()
+        made.handle(asked, zone.view("blue", "192.0.2.7"), "192.0.2.7", False, found.append)
+    assert [wire.rcode_of(f) for f in found] == [wire.REFUSED] * 3
+    assert not nobody.asked
 
 
 def test_answers_are_kept_by_what_was_asked_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

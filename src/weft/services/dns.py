@@ -14,7 +14,7 @@ import gc
 import posix
 from select import EPOLLIN
 
-from weft.linux.dns import open_pair
+from weft.linux.dns import is_ours, open_pair
 from weft.services.dns_desk import Desk
 from weft.services.dns_forward import Forwarder
 from weft.services.dns_tcp import Callers
@@ -135,7 +135,11 @@ class Listener:
         zone = self.server.source.zone
         if self.member is not None and (self.network, self.member.address) in zone.members:
             return zone.view_of(self.network, self.member)
-        return zone.view(self.network, source)
+        view = zone.view(self.network, source)
+        if view.refused and is_ours(source):
+            # The host, whose address may have been translated on its way to itself.
+            return zone.view(self.network, zone.networks[self.network].gateways[0])
+        return view
 
     def abort(self) -> None:
         """One datagram failed; the door stays open."""

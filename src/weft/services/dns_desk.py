@@ -43,6 +43,9 @@ class Desk:
         where nothing is too long."""
         if len(message) < dns.HEADER or dns.is_response(message):
             return
+        if view.refused:
+            reply(dns.refusal(message, dns.REFUSED))
+            return
         try:
             question = dns.read(message)
         except dns.Odd:

@@ -23,7 +23,7 @@ class Directory:
     fd = -1
 
     def __init__(self, folder: str, port: int, domain: str, say: Callable[[str], None]) -> None:
-        self.zone = Zone(qualified=False, private=(domain,))
+        self.zone = Zone(qualified=False, private=(domain,), closed=False)
         self._folder = folder
         self._port = port
         self._say = say

@@ -93,6 +93,14 @@ def test_an_address_is_told_to_who_shares_a_network() -> None:
     assert made.find(made.view("blue", "10.9.0.2"), name, dns.PTR) is None
 
 
+def test_only_members_and_the_host_are_answered() -> None:
+    made = zone()
+    assert made.view("blue", "192.0.2.7").refused  # on an adopted bridge the LAN is near
+    assert made.view("blue", "10.8.0.2").refused
+    assert not made.view("blue", "10.9.0.1").refused
+    assert not made.view("blue", "10.9.0.2").refused
+
+
 def test_where_questions_go() -> None:
     made = zone()
     views = {source: made.view(*source) for source in [("blue", "10.9.0.2"), ("blue", "10.9.0.3")]}
