@@ -74,7 +74,12 @@ class Wishes:
                 self._gone = False
             elif mine and event.mask & (IN_DELETE | IN_DELETE_SELF | IN_IGNORED | IN_UNMOUNT):
                 self._gone = True  # and with it all wishes
-        return self._gone or self._store is None or self._store.version() != self._version
+        if self._gone or self._store is None:
+            return True
+        try:
+            return self._store.version() != self._version
+        except Exception:  # it cannot be read: who reads it says so
+            return True
 
     def networks(self) -> list[Served]:
         """The networks that want DNS. StoreError."""
