@@ -23,12 +23,9 @@ from weft.services.loopback_loop import Clock, Loop, raise_fd_limit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, Protocol
+    from typing import Protocol
 
     from weft.core.naming.zone import Member, Served, View, Zone
-
-    #: A member as its source has it; the first is its network's name.
-    Row = tuple[Any, ...]
 
     class Source(Protocol):
         """Where names come from. ``fd`` becomes readable when they may have changed; -1: nothing tells."""
@@ -42,11 +39,8 @@ if TYPE_CHECKING:
         def networks(self) -> Sequence[Served]:
             """The networks to be answered in. Raises what it likes when they cannot be read."""
 
-        def rows(self) -> frozenset[Row]:
-            """All members, as anything that can be compared."""
-
-        def member(self, row: Row) -> Member | None:
-            """One of them."""
+        def update(self, anew: bool) -> tuple[list[Member], list[Member]]:
+            """Members that have come and gone since the last look; ``anew``: networks are others since."""
 
         def last(self) -> bool:
             """Nobody wants it any more: whether the process may end."""
@@ -164,7 +158,8 @@ class Server:
         self.stale = True
         self.running = True
         self._again = Clock(self.loop, _AGAIN)
-        self._rows: frozenset[Row] = frozenset()
+        #: Whether all members are to be read again, as networks are others.
+        self._anew = True
         self._say = say
         self._said = ""
         #: Why an address is not listened on; and whether the start is over.
@@ -191,24 +186,22 @@ class Server:
         """Takes over what has changed. What cannot be read leaves things as they are."""
         self.stale = False
         try:
-            self._networks()
-            rows = self.source.rows()
-            gone = [self.source.member(r) for r in self._rows - rows]
-            come = [self.source.member(r) for r in rows - self._rows]
+            self._anew = self._networks() or self._anew
+            come, gone = self.source.update(self._anew)
         except Exception as error:
             self._tell(str(error))
             self._again.start(self)
             return
-        self._rows = rows
-        self.source.zone.change([m for m in come if m], [m for m in gone if m])
+        self._anew = False
+        self.source.zone.change(come, gone)
         self.forget()
         self._listen()
 
     def _look(self) -> None:
         """What cannot wait until somebody asks: where to listen, and whether at all."""
         self.stale = True
-        fresh = self._networks()
-        if fresh or any(n.inside for n in self.source.zone.networks.values()):
+        self._anew = self._networks() or self._anew
+        if self._anew or any(n.inside for n in self.source.zone.networks.values()):
             self.refresh()
         if len(self.listeners) < len(self._places()):
             self._listen()
@@ -238,7 +231,6 @@ class Server:
         if wanted == zone.networks:
             return False
         zone.serve(wanted.values())
-        self._rows = frozenset([r for r in self._rows if r[0] in wanted])
         self.forget()
         return True
 
