@@ -257,6 +257,8 @@ class Server:
         found: dict[Place, Member | None] = {}
         for network in zone.networks.values():
             found.update({(network.name, a, network.port, ""): None for a in network.gateways})
+        if not any(n.inside for n in zone.networks.values()):
+            return found
         seen = set()
         for member in zone.members.values():
             if member.place and zone.networks[member.network].inside and member.key not in seen:

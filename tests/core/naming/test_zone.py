@@ -171,6 +171,14 @@ def test_a_row_of_the_store() -> None:
     assert (found.address, found.upstreams, found.place) == ("10.9.0.2", ("8.8.8.8",), "/proc/4913/ns/net#77")
 
 
+def test_a_named_namespace_of_somebody_else_s() -> None:
+    row = ("blue", "cni:x", b"\x0a\x09\0\2", "", "", "1.1.1.1 9.9.9.9", "netns:x", 7, "", 0)
+    found = wishes.member("root", row)
+    assert found.upstreams == ("1.1.1.1", "9.9.9.9")
+    assert found.place == "/run/netns/x#7"
+    assert not found.out
+
+
 def test_a_network_of_the_store() -> None:
     options = (("dns", "true"), ("dns_port", "5300"), ("dns_servers", "9.9.9.9 fe80::1%eth0"))
     found = wishes.served(Network("root", "blue", 1, (), "br0", internal=True, options=options))
