@@ -22,7 +22,7 @@ def test_the_first_block(host: Host) -> None:
 
 def test_the_block_for_podman(host: Host) -> None:
     host.sh(
-        f"mkdir -p /usr/local/bin && mount -t tmpfs tmpfs /usr/local && mkdir /usr/local/bin /usr/local/libexec\n"
+        "mount -t tmpfs tmpfs /usr/local && mkdir /usr/local/bin /usr/local/libexec\n"
         f"ln -s {REPO}/weft /usr/local/bin/weft"
     )
     host.sh(BLOCKS[1])
