@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 
 import pytest
 
@@ -56,11 +55,11 @@ class Podman:
 
 
 @pytest.fixture
-def podman(host: Host) -> Iterator[Podman]:
+def podman(host: Host) -> Podman:
     needs("podman", "crun", "busybox")
     if not shutil.which(_NETAVARK):
         pytest.skip("no netavark")
-    yield Podman(host)
+    return Podman(host)
 
 
 def test_two_containers_find_each_other(podman: Podman) -> None:

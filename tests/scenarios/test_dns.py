@@ -9,7 +9,6 @@ plain 10.7.0.0/24 (no DNS)    only .2
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 
 import dns.message
@@ -227,43 +226,85 @@ def test_several_questions_on_one_connection(town: Town) -> None:
 
 
 def test_who_connects_too_often_or_sends_rubbish_is_hung_up_on(town: Town) -> None:
-    script = (
-        "import socket, sys\n"
-        "held = []\n"
-        "for _ in range(60):\n"
-        "    s = socket.create_connection((sys.argv[1], 53), 5); held.append(s)\n"
-        "    s.sendall(b'\\0\\x0c\\0\\1\\x81\\0' + bytes(8))\n"
-        "print(sum(s.recv(10) == b'' for s in held))\n"
-    )
-    got = town.host.run(
-        [
-            *PYTHON,
-            "-c",
-            script.replace("s.recv(10) == b''", "_shut(s)").replace(
-                "held = []\n",
-                "held = []\ndef _shut(s):\n    try: return s.recv(10) == b''\n    except OSError: return True\n",
-                1,
-            ),
-            BLUE,
-        ],
-        netns="web",
-    )
-    assert int(got.stdout) == 60
+    assert int(town.host.run([*PYTHON, "-c", _CONNECT, BLUE], netns="web").stdout) == 60
     assert town.ask("web", "both", tcp=True).said == "10.9.0.3"
+
+
+#: Sixty connections at once, each with an answer instead of a question; how many are hung up on.
+_CONNECT = """
+import socket, sys
+held = []
+for _ in range(60):
+    s = socket.create_connection((sys.argv[1], 53), 5)
+    held.append(s)
+    try:
+        s.sendall(b"\\0\\x0c\\0\\1\\x81\\0" + bytes(8))
+    except OSError:
+        pass
+def shut(s):
+    try:
+        return s.recv(10) == b""
+    except ConnectionError:
+        return True
+print(sum(map(shut, held)))
+"""
 
 
 def test_a_flood_of_rubbish_is_survived(town: Town) -> None:
     pid = town.pid()
-    script = (
-        "import os, socket, sys\n"
-        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect((sys.argv[1], 53))\n"
-        "for n in range(3000):\n"
-        "    try: s.send(os.urandom(n % 90))\n"
-        "    except OSError: pass\n"
-    )
-    town.host.run([*PYTHON, "-c", script, BLUE], netns="web")
+    town.host.run([*PYTHON, "-c", _RUBBISH, BLUE], netns="web")
     assert town.ask("web", "both").said == "10.9.0.3"
     assert town.pid() == pid
+
+
+_RUBBISH = """
+import os, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((sys.argv[1], 53))
+for n in range(3000):
+    try:
+        s.send(os.urandom(n % 90))
+    except OSError:
+        pass
+"""
+
+
+def test_who_asks_too_much_at_once_is_refused_and_others_are_not(town: Town) -> None:
+    town.host.weft("net", "edit", "blue", "-o", "dns_servers=203.0.113.7")
+    town.host.ip("address", "add", "203.0.113.7/32", "dev", "lo")
+    silent = town.host.popen([*PYTHON, "-c", _HOLD, "203.0.113.7", "53"])
+    assert silent.stdout
+    assert silent.stdout.readline() == "ready\n"
+    assert int(town.host.run([*PYTHON, "-c", _MANY, BLUE], netns="both").stdout) == 300 - 128
+    assert town.ask("web", "h.test").said == "192.0.2.1"
+    silent.end()
+    town.host.weft("net", "edit", "blue", "-o", "dns_servers=")
+
+
+#: A port held, and nothing said.
+_HOLD = """
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+print("ready", flush=True)
+time.sleep(60)
+"""
+#: Three hundred names that nobody answers; how many are refused at once.
+_MANY = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((sys.argv[1], 53))
+s.settimeout(0.5)
+for n in range(300):
+    name = b"\\x08never%03d\\0" % n
+    s.send(n.to_bytes(2, "big") + b"\\1\\0\\0\\1" + bytes(6) + name + b"\\0\\1\\0\\1")
+refused = 0
+try:
+    while True:
+        refused += s.recv(512)[3] & 15 == 2
+except TimeoutError:
+    print(refused)
+"""
 
 
 def test_changes_are_seen_at_once_and_the_sockets_stay(town: Town) -> None:
@@ -339,10 +380,7 @@ def test_a_watch_starts_it_again(town: Town) -> None:
 
 
 def test_somebody_else_s_name_server_is_in_the_way_and_nothing_is_left(town: Town) -> None:
-    blocker = town.host.popen(
-        [*PYTHON, "-c", "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
-         "s.bind(('0.0.0.0', 5353)); print('ready', flush=True); time.sleep(60)"]
-    )  # fmt: skip
+    blocker = town.host.popen([*PYTHON, "-c", _HOLD, "0.0.0.0", "5353"])
     assert blocker.stdout
     assert blocker.stdout.readline() == "ready\n"
     made = town.host.weft("net", "create", "more", "-o", "dns=true", "-o", "dns_port=5353", check=False)
@@ -381,3 +419,12 @@ def test_it_ends_with_the_last_network(town: Town) -> None:
     assert town.pid() == 0
     assert not os.path.exists(f"/proc/{town.host.pid}/root/proc/{pid}")
     assert town.host.weft("gc").returncode == 0
+
+
+def test_it_ends_with_its_root(town: Town) -> None:
+    weft = ("--root", "/run/elsewhere")
+    town.host.weft("net", "rm", "plain", "-f")
+    town.host.weft(*weft, "net", "create", "blue", "-o", "dns=true")
+    pid = int(town.host.weft_json(*weft, "dns")["pid"])
+    town.host.run(["rm", "-r", "/run/elsewhere"])
+    assert settle(town.host, lambda: town.host.run(["kill", "-0", str(pid)], check=False).returncode != 0)

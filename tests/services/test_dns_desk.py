@@ -6,6 +6,7 @@ import dns.message
 import dns.opcode
 import dns.rcode
 import dns.rdataclass
+import dns.rdatatype
 import dns.rrset
 import dns.tsig
 import dns.tsigkeyring
@@ -41,7 +42,7 @@ def desk() -> tuple[Desk, Zone, Nobody]:
     ]
     zone.change(many, ())
     nobody = Nobody()
-    return Desk(zone, nobody, zone.forget), zone, nobody  # type: ignore[arg-type]
+    return Desk(zone, nobody, zone.forget, lambda: 0.0), zone, nobody  # type: ignore[arg-type]
 
 
 def say(data: bytes, source: str = "10.9.1.1", network: str = "blue", stream: bool = False) -> list[bytes]:
@@ -101,7 +102,7 @@ def test_what_is_unusual_gets_its_error() -> None:
     assert code(chaos.to_wire()) == "REFUSED"
     assert code(dns.message.make_query("c1", "AXFR").to_wire()) == "REFUSED"
     two = odd()
-    two.question.append(dns.rrset.RRset(two.question[0].name, 1, 28))
+    two.question.append(dns.rrset.RRset(two.question[0].name, dns.rdataclass.IN, dns.rdatatype.AAAA))
     assert code(two.to_wire()) == "FORMERR"
     assert code(odd().to_wire() + b"more") == "FORMERR"
     newer = dns.message.make_query("c1", "A", use_edns=1)
@@ -124,6 +125,24 @@ def test_without_the_library_what_is_unusual_is_an_error(monkeypatch: pytest.Mon
     chaos = dns.message.make_query("version.bind", "TXT", dns.rdataclass.CH)
     assert code(chaos.to_wire()) == "FORMERR"
     assert code(odd("c1").to_wire()) == "NOERROR"
+
+
+def test_a_flood_of_the_unusual_is_answered_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    real = dns_odd._library
+
+    def count() -> object:
+        nonlocal asked
+        asked += 1
+        return real()
+
+    monkeypatch.setattr(dns_odd, "_library", count)
+    made, zone, _ = desk()
+    chaos = dns.message.make_query("version.bind", "TXT", dns.rdataclass.CH).to_wire()
+    found: list[bytes] = []
+    for _ in range(500):
+        made.handle(chaos, zone.view("blue", "10.9.1.1"), "10.9.1.1", False, found.append)
+    assert (asked, len(found)) == (200, 500)
 
 
 def test_a_library_that_is_not_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,11 +173,21 @@ def test_who_has_several_addresses_gives_another_one_first_each_time() -> None:
 def test_internal_networks_ask_nobody() -> None:
     made, zone, nobody = desk()
     found: list[bytes] = []
-    for network, expected in (("dark", 0), ("blue", 1)):
+    for network, source, expected in (("dark", "10.8.0.1", 0), ("blue", "10.9.0.1", 1)):
         asked = dns.message.make_query("example.com", "A").to_wire()
-        made.handle(asked, zone.view(network, "10.8.0.9"), "10.8.0.9", False, found.append)
+        made.handle(asked, zone.view(network, source), source, False, found.append)
         assert len(nobody.asked) == expected
     assert [wire.rcode_of(f) for f in found] == [wire.NXDOMAIN, wire.SERVFAIL]
+
+
+def test_strangers_are_refused_and_nobody_is_asked_for_them() -> None:
+    made, zone, nobody = desk()
+    found: list[bytes] = []
+    for name in ("c1", "c1", "example.com"):
+        asked = dns.message.make_query(name, "A").to_wire()
+        made.handle(asked, zone.view("blue", "192.0.2.7"), "192.0.2.7", False, found.append)
+    assert [wire.rcode_of(f) for f in found] == [wire.REFUSED] * 3
+    assert not nobody.asked
 
 
 def test_answers_are_kept_by_what_was_asked_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,6 +202,18 @@ def open_pair(address: str, port: int, place: str = "") -> tuple[Socket, Socket]
     return udp, tcp
 
 
+def is_ours(address: str) -> bool:
+    """Whether an interface of this host has it: only such can be bound to."""
+    sock = Socket(AF_INET6 if ":" in address else AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    try:
+        sock.bind((address, 0))
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True
+
+
 def _inside(place: str, action: Callable[[], tuple[Socket, Socket]]) -> tuple[Socket, Socket]:
     """In a namespace, ``PATH`` or ``PATH#INODE``: a process's path may lead to another one by now."""
     from weft.linux import netns

@@ -245,9 +245,10 @@ def change_resolv(name: str, text: str, old: str) -> None:
     except FileNotFoundError:
         return
     try:
-        if posix.read(fd, 1 << 16) == old.encode():
-            data = text.encode()
-            posix.pwrite(fd, data, 0)
+        found, data = posix.read(fd, 1 << 16), text.encode()
+        if found.rstrip(b"\n") == old.encode().rstrip(b"\n"):
+            # Whoever is killed in between leaves blank lines, by which it is still known.
+            posix.pwrite(fd, data.ljust(len(found), b"\n"), 0)
             posix.ftruncate(fd, len(data))
     finally:
         posix.close(fd)

@@ -14,7 +14,7 @@ import gc
 import posix
 from select import EPOLLIN
 
-from weft.linux.dns import open_pair
+from weft.linux.dns import is_ours, open_pair
 from weft.services.dns_desk import Desk
 from weft.services.dns_forward import Forwarder
 from weft.services.dns_tcp import Callers
@@ -23,12 +23,9 @@ from weft.services.loopback_loop import Clock, Loop, raise_fd_limit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, Protocol
+    from typing import Protocol
 
     from weft.core.naming.zone import Member, Served, View, Zone
-
-    #: A member as its source has it; the first is its network's name.
-    Row = tuple[Any, ...]
 
     class Source(Protocol):
         """Where names come from. ``fd`` becomes readable when they may have changed; -1: nothing tells."""
@@ -42,11 +39,8 @@ if TYPE_CHECKING:
         def networks(self) -> Sequence[Served]:
             """The networks to be answered in. Raises what it likes when they cannot be read."""
 
-        def rows(self) -> frozenset[Row]:
-            """All members, as anything that can be compared."""
-
-        def member(self, row: Row) -> Member | None:
-            """One of them."""
+        def update(self, anew: bool) -> tuple[list[Member], list[Member]]:
+            """Members that have come and gone since the last look; ``anew``: networks are others since."""
 
         def last(self) -> bool:
             """Nobody wants it any more: whether the process may end."""
@@ -135,7 +129,11 @@ class Listener:
         zone = self.server.source.zone
         if self.member is not None and (self.network, self.member.address) in zone.members:
             return zone.view_of(self.network, self.member)
-        return zone.view(self.network, source)
+        view = zone.view(self.network, source)
+        if view.refused and is_ours(source):
+            # The host, whose address may have been translated on its way to itself.
+            return zone.view(self.network, zone.networks[self.network].gateways[0])
+        return view
 
     def abort(self) -> None:
         """One datagram failed; the door stays open."""
@@ -155,12 +153,13 @@ class Server:
         self.loop = Loop()
         self.listeners: dict[Place, Listener] = {}
         self.forwarder = Forwarder(self.loop, host_servers, self._own)
-        self.desk = Desk(source.zone, self.forwarder, self.forget)
+        self.desk = Desk(source.zone, self.forwarder, self.forget, lambda: self.loop.now)
         self.callers = Callers(self.loop)
         self.stale = True
         self.running = True
         self._again = Clock(self.loop, _AGAIN)
-        self._rows: frozenset[Row] = frozenset()
+        #: Whether all members are to be read again, as networks are others.
+        self._anew = True
         self._say = say
         self._said = ""
         #: Why an address is not listened on; and whether the start is over.
@@ -187,24 +186,22 @@ class Server:
         """Takes over what has changed. What cannot be read leaves things as they are."""
         self.stale = False
         try:
-            self._networks()
-            rows = self.source.rows()
-            gone = [self.source.member(r) for r in self._rows - rows]
-            come = [self.source.member(r) for r in rows - self._rows]
+            self._anew = self._networks() or self._anew
+            come, gone = self.source.update(self._anew)
         except Exception as error:
             self._tell(str(error))
             self._again.start(self)
             return
-        self._rows = rows
-        self.source.zone.change([m for m in come if m], [m for m in gone if m])
+        self._anew = False
+        self.source.zone.change(come, gone)
         self.forget()
         self._listen()
 
     def _look(self) -> None:
         """What cannot wait until somebody asks: where to listen, and whether at all."""
         self.stale = True
-        fresh = self._networks()
-        if fresh or any(n.inside for n in self.source.zone.networks.values()):
+        self._anew = self._networks() or self._anew
+        if self._anew or any(n.inside for n in self.source.zone.networks.values()):
             self.refresh()
         if len(self.listeners) < len(self._places()):
             self._listen()
@@ -234,7 +231,6 @@ class Server:
         if wanted == zone.networks:
             return False
         zone.serve(wanted.values())
-        self._rows = frozenset([r for r in self._rows if r[0] in wanted])
         self.forget()
         return True
 
@@ -261,6 +257,8 @@ class Server:
         found: dict[Place, Member | None] = {}
         for network in zone.networks.values():
             found.update({(network.name, a, network.port, ""): None for a in network.gateways})
+        if not any(n.inside for n in zone.networks.values()):
+            return found
         seen = set()
         for member in zone.members.values():
             if member.place and zone.networks[member.network].inside and member.key not in seen:

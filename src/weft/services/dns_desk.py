@@ -17,24 +17,34 @@ if TYPE_CHECKING:
 #: Encoded answers kept in all, and the longest query that one is kept for.
 _KEPT, _LONG = 8192, 300
 _LARGEST = 65535
+#: Unusual messages a second that are looked at closely.
+_PATIENCE = 200
 
 
 class Desk:
-    """Answers messages. ``forwarder`` asks others; ``changed`` looks whether the zone is the latest."""
+    """Answers messages. ``forwarder`` asks others, ``forget`` drops the answers that are kept, ``clock``
+    counts seconds."""
 
-    __slots__ = ("_forwarder", "_kept", "_turn", "forget", "zone")
+    __slots__ = ("_clock", "_forwarder", "_kept", "_odds", "_second", "_turn", "forget", "zone")
 
-    def __init__(self, zone: Zone, forwarder: Forwarder, forget: Callable[[], None]) -> None:
+    def __init__(
+        self, zone: Zone, forwarder: Forwarder, forget: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
         self.zone = zone
         self._forwarder = forwarder
         self._kept = 0
         self._turn = 0
+        self._clock = clock
+        self._second = self._odds = 0
         self.forget = forget
 
     def handle(self, message: bytes, view: View, source: str, stream: bool, reply: Reply) -> None:
         """Answers one message by ``reply``, now or later; never what is itself an answer. ``stream``: by TCP,
         where nothing is too long."""
         if len(message) < dns.HEADER or dns.is_response(message):
+            return
+        if view.refused:
+            reply(dns.refusal(message, dns.REFUSED))
             return
         try:
             question = dns.read(message)
@@ -89,11 +99,19 @@ class Desk:
         if not self._forwarder.ask(message, question, view.upstreams, source, stream, relay):
             reply(dns.failure(message, question.end, dns.SERVFAIL))
 
+    def _is_patient(self) -> bool:
+        """Whether there were few such messages this second: a flood of them is answered the short way."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._odds = second, 0
+        self._odds += 1
+        return self._odds <= _PATIENCE
+
     def _odd(self, message: bytes, view: View, source: str, stream: bool, reply: Reply) -> None:
         """What is not one plain question: see services/dns_odd."""
         from weft.services import dns_odd
 
-        found = dns_odd.read(message)
+        found = dns_odd.read(message, self._is_patient())
         if isinstance(found, bytes):
             reply(found)
             return

@@ -11,7 +11,6 @@ from weft.core.naming.zone import Member, Served, Zone
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 PID_FILE = "aardvark.pid"
 _LARGEST = 16 << 20
@@ -23,18 +22,19 @@ class Directory:
     fd = -1
 
     def __init__(self, folder: str, port: int, domain: str, say: Callable[[str], None]) -> None:
-        self.zone = Zone(qualified=False, private=(domain,))
+        self.zone = Zone(qualified=False, private=(domain,), closed=False)
         self._folder = folder
         self._port = port
         self._say = say
         self._served: list[Served] = []
-        self._members: frozenset[tuple[Any, ...]] = frozenset()
+        self._members: frozenset[Member] = frozenset()
+        self._seen: frozenset[Member] = frozenset()
         self.reread()
 
     def reread(self) -> None:
         """Takes up the files as they are now. OSError when the directory cannot be read."""
         served: dict[str, Served] = {}
-        members: dict[tuple[str, str], tuple[Any, ...]] = {}
+        members: dict[tuple[str, str], Member] = {}
         for name in sorted(posix.listdir(self._folder)):
             if name.startswith((PID_FILE, ".")):
                 continue
@@ -44,7 +44,7 @@ class Directory:
                 self._say(f"{name!a} is left out: {error}")
                 continue
             served[network.name] = network
-            members.update({(m.network, m.address): m._astuple() for m in found})
+            members.update({(m.network, m.address): m for m in found})
         self._served = list(served.values())
         self._members = frozenset(members.values())
 
@@ -66,13 +66,10 @@ class Directory:
         """The networks there are."""
         return self._served
 
-    def rows(self) -> frozenset[tuple[Any, ...]]:
-        """All addresses of their members."""
-        return self._members
-
-    def member(self, row: tuple[Any, ...]) -> Member:
-        """One of them."""
-        return Member(*row)
+    def update(self, anew: bool) -> tuple[list[Member], list[Member]]:
+        """Members that have come and gone since the last look."""
+        seen, self._seen = self._seen, self._members
+        return list(self._members - seen), list(seen - self._members)
 
     def last(self) -> bool:
         """Without a network it is over."""

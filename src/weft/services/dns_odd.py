@@ -16,11 +16,20 @@ _NOTAUTH = 9
 _IN = 1
 
 
-def read(message: bytes) -> Question | bytes:
-    """What is asked after all, or the error that is the answer. ``message`` has a header at least."""
+#: Records that a query may bring along, and how long it may be: what is more is no query of anybody's.
+_RECORDS, _LONGEST = 8, 1024
+
+
+def read(message: bytes, patient: bool = True) -> Question | bytes:
+    """What is asked after all, or the error that is the answer. ``message`` has a header at least.
+
+    Without ``patient`` the library is not asked: it takes a fifth of a millisecond.
+    """
     if message[2] & 0x78:
         return dns.refusal(message, dns.NOTIMP)
-    library = _library()
+    answers, authorities, others = message[6:8], message[8:10], int.from_bytes(message[10:12], "big")
+    plausible = answers == authorities == b"\0\0" and others <= _RECORDS and len(message) <= _LONGEST
+    library = _library() if plausible and patient and message[4:6] == b"\0\1" else None
     if library is None:
         return dns.refusal(message, dns.FORMERR)
     try:

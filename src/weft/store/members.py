@@ -93,16 +93,22 @@ class Members(Networks):
         """The containers that have a root of their own."""
         return frozenset([row[0] for row in self._db.execute("SELECT container FROM spec WHERE rooted=1")])
 
-    def answered(self) -> list[tuple[Any, ...]]:
-        """Every address in the networks that want DNS, a row each: see core/naming/wishes.py."""
-        return self._all(
+    def placed(self) -> list[tuple[Any, ...]]:
+        """Every address with its network and container."""
+        return self._all("SELECT network, container, address FROM address")
+
+    def answered(self, container: str = "") -> list[tuple[Any, ...]]:
+        """Every address in the networks that want DNS, or those of one container, a row each: see
+        core/naming/wishes.py."""
+        sql = (
             "SELECT a.network, a.container, a.address, c.hostname, e.aliases, c.dns, c.target, c.inode,"
-            " c.labels, EXISTS (SELECT 1 FROM endpoint o JOIN network m ON m.name=o.network"
+            " c.labels, n.internal=0 OR EXISTS (SELECT 1 FROM endpoint o JOIN network m ON m.name=o.network"
             " WHERE o.container=a.container AND m.internal=0)"
             " FROM network n JOIN address a ON a.network=n.name JOIN container c ON c.name=a.container"
             " JOIN endpoint e ON e.container=a.container AND e.network=a.network"
             " WHERE instr(char(10) || n.options || char(10), char(10) || 'dns=true' || char(10)) > 0"
         )
+        return self._all(f"{sql} AND a.container=?", container) if container else self._all(sql)
 
     def drop_foreign(self, name: str) -> None:
         """Forgets a namespace of somebody else's that is in no network any more."""

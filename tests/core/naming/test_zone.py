@@ -93,6 +93,14 @@ def test_an_address_is_told_to_who_shares_a_network() -> None:
     assert made.find(made.view("blue", "10.9.0.2"), name, dns.PTR) is None
 
 
+def test_only_members_and_the_host_are_answered() -> None:
+    made = zone()
+    assert made.view("blue", "192.0.2.7").refused  # on an adopted bridge the LAN is near
+    assert made.view("blue", "10.8.0.2").refused
+    assert not made.view("blue", "10.9.0.1").refused
+    assert not made.view("blue", "10.9.0.2").refused
+
+
 def test_where_questions_go() -> None:
     made = zone()
     views = {source: made.view(*source) for source in [("blue", "10.9.0.2"), ("blue", "10.9.0.3")]}
@@ -161,6 +169,14 @@ def test_a_row_of_the_store() -> None:
     assert found.names[:4] == ("web", "webhost", "www", "cache")
     assert "abcdef012345" in found.names
     assert (found.address, found.upstreams, found.place) == ("10.9.0.2", ("8.8.8.8",), "/proc/4913/ns/net#77")
+
+
+def test_a_named_namespace_of_somebody_else_s() -> None:
+    row = ("blue", "cni:x", b"\x0a\x09\0\2", "", "", "1.1.1.1 9.9.9.9", "netns:x", 7, "", 0)
+    found = wishes.member("root", row)
+    assert found.upstreams == ("1.1.1.1", "9.9.9.9")
+    assert found.place == "/run/netns/x#7"
+    assert not found.out
 
 
 def test_a_network_of_the_store() -> None:

@@ -17,6 +17,13 @@ NAMES = st.lists(LABELS, min_size=1, max_size=4).map(".".join).filter(lambda n: 
 KINDS = st.sampled_from(["A", "AAAA", "PTR", "MX", "TXT", "HTTPS", "ANY", "TYPE65280"])
 
 
+def library(name: dns.name.Name) -> bytes:
+    """A name as the library writes it, less the root."""
+    found = name.to_wire()
+    assert found
+    return found[:-1]
+
+
 @given(NAMES, KINDS, st.none() | st.integers(0, 65535), st.booleans())
 def test_a_question_is_read_as_the_library_reads_it(
     name: str, kind: str, size: int | None, dnssec: bool
@@ -25,7 +32,7 @@ def test_a_question_is_read_as_the_library_reads_it(
         name, kind, use_edns=size is not None, payload=size or 0, want_dnssec=dnssec and size is not None
     )
     found = wire.read(asked.to_wire())
-    assert found.name == wire.to_wire(name) == dns.name.from_text(name).to_wire()[:-1].lower()
+    assert found.name == wire.to_wire(name) == library(dns.name.from_text(name)).lower()
     assert found.type == dns.rdatatype.from_text(kind)
     assert found.edns == (size is not None)
     assert found.size == (max(512, min(size, 1232)) if size is not None else 512)
@@ -71,7 +78,6 @@ def test_an_answer_is_understood_and_keeps_the_letter_case(name: str, edns: bool
     data = wire.answer(asked.to_wire(), question, wire.NOERROR, records, question.size)
     assert len(data) <= question.size
     parsed = dns.message.from_wire(data)
-    assert parsed.is_response
     assert asked.is_response(parsed)
     assert str(parsed.question[0].name) == str(asked.question[0].name)  # names compare without letter case
     assert (parsed.edns >= 0) == edns
@@ -81,7 +87,7 @@ def test_an_answer_is_understood_and_keeps_the_letter_case(name: str, edns: bool
 
 @given(st.ip_addresses().filter(lambda a: not str(a).startswith("::ffff:")))
 def test_reverse_names_are_the_library_s(address: object) -> None:
-    expected = dns.reversename.from_address(str(address)).to_wire()[:-1]
+    expected = library(dns.reversename.from_address(str(address)))
     assert wire.reverse(address.packed) == expected  # type: ignore[attr-defined]
 
 

@@ -266,7 +266,7 @@ def _nat() -> tuple[ChainSpec, ...]:
     return (
         ChainSpec("publish", publish),
         ChainSpec("loopback", loopback),
-        ChainSpec("prerouting", (local, *resolver), "nat", "prerouting", -100),
+        ChainSpec("prerouting", (*resolver, local), "nat", "prerouting", -100),
         ChainSpec("published", (mark,), "filter", "prerouting", -99),
         ChainSpec("output", output, "nat", "output", -100),
         ChainSpec("postrouting", _postrouting(), "nat", "postrouting", 100),

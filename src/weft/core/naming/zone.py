@@ -55,10 +55,15 @@ class Member(Record):
 class View:
     """What somebody who asks at a network's address sees, and where his other questions go."""
 
-    __slots__ = ("answers", "forwards", "listener", "networks", "upstreams", "who")
+    __slots__ = ("answers", "forwards", "listener", "networks", "refused", "upstreams", "who")
 
     def __init__(
-        self, listener: str, who: str, networks: tuple[str, ...], answers: dict[bytes, bytes]
+        self,
+        listener: str,
+        who: str,
+        networks: tuple[str, ...],
+        answers: dict[bytes, bytes],
+        refused: bool = False,
     ) -> None:
         self.listener = listener
         self.who = who
@@ -66,6 +71,7 @@ class View:
         #: Encoded answers by what was asked, shared by all who see the same.
         self.answers = answers
         self.forwards = False
+        self.refused = refused
         self.upstreams: tuple[str, ...] = ()
 
 
@@ -90,12 +96,16 @@ class _Names:
 
 
 class Zone:
-    """All names of all networks. ``qualified``: an address's own name is told with its network's."""
+    """All names of all networks. ``qualified``: an address's own name is told with its network's. ``closed``:
+    nobody is answered but members and the host."""
 
-    def __init__(self, qualified: bool = True, private: Iterable[str] = ("dns.podman",)) -> None:
+    def __init__(
+        self, qualified: bool = True, private: Iterable[str] = ("dns.podman",), closed: bool = True
+    ) -> None:
         self.networks: dict[str, Served] = {}
         self.members: dict[tuple[str, str], Member] = {}
         self._qualified = qualified
+        self._closed = closed
         self._private = tuple([wire for wire in map(dns.to_wire, private) if wire])
         self._names: dict[str, _Names] = {}
         self._reverse: dict[bytes, list[Member]] = {}
@@ -152,6 +162,9 @@ class Zone:
         that network."""
         member = self.members.get((listener, source))
         if member is None:
+            # What the host sends to an address of its own comes from that, unless it is translated.
+            if self._closed and not any(source in n.gateways for n in self.networks.values()):
+                return View(listener, "", (), {}, True)
             return self._view(listener, None, (listener,))
         return self.view_of(listener, member)
 
