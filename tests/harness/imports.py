@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
@@ -47,6 +48,9 @@ CALLS = {
     "ps": ("ps",),
     "netavark setup": (_PODMAN.format("setup", 1), _PODMAN.format("setup", 2)),
     "netavark teardown": (_PODMAN.format("teardown", 2),),
+    "cni add": ("cni ADD 1", "cni ADD 2"),
+    "cni check": ("cni CHECK 1",),
+    "cni del": ("cni DEL 2",),
 }
 #: What Podman says of a container with a published port.
 _WISH = """{{
@@ -57,6 +61,12 @@ _WISH = """{{
 "subnets": [{{"subnet": "10.88.0.0/16", "gateway": "10.88.0.1"}}]}}}},
 "port_mappings": [{{"host_ip": "", "container_port": 80, "host_port": 810{0}, "protocol": "tcp", "range": 1}}]
 }}"""
+#: A container with a published port, all in one, that has addresses of weft's own.
+_CONF = (
+    '{{"cniVersion": "1.1.0", "name": "pods", "type": "weft",'
+    ' "ipam": {{"type": "weft", "subnet": "10.89.0.0/24"}},'
+    ' "runtimeConfig": {{"portMappings": [{{"hostPort": 820{0}, "containerPort": 80, "protocol": "tcp"}}]}}}}'
+)
 _HEAD = '''"""What each hot command imports of weft, in the order in which the imports end.
 
 The launcher reads these from one file a command (boot.py). Written by tests/harness/imports.py: an import
@@ -76,14 +86,29 @@ def measured() -> dict[str, tuple[str, ...]]:
         host.weft("net", "create", "blue")
         for number in (1, 2):
             host.ip("netns", "add", f"podman{number}")
+            host.ip("netns", "add", f"pod{number}")
             host.write(f"/run/podman{number}.json", _WISH.format(number))
         for command, (*before, last) in CALLS.items():
             for line in before:
-                host.weft(*line.split())
+                host.weft(*line.split(), **_given(line))
             host.run(["rm", "-f", OUT])
-            host.run([*PYTHON, "-c", TRACER, *last.split()])
+            host.run([*PYTHON, "-c", TRACER, *last.split()], check="CHECK" not in last, **_given(last))
             found[command] = tuple(host.read(OUT).split())
     return found
+
+
+def _given(line: str) -> dict[str, Any]:
+    """What a plug-in of CNI's gets beside its arguments."""
+    if not line.startswith("cni "):
+        return {}
+    _, command, number = line.split()
+    env = {
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": f"pod{number}",
+        "CNI_NETNS": f"/run/netns/pod{number}",
+        "CNI_IFNAME": "eth0",
+    }
+    return {"env": env, "input": _CONF.format(number)}
 
 
 def text(found: dict[str, tuple[str, ...]]) -> str:

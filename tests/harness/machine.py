@@ -21,6 +21,7 @@ MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x2000, 0x4000, 0x4000
 MNT_DETACH = 2
 #: With the pid of who made them: the machines' groups.
 OWN_GROUP = "weft-test-machine-"
+CGROUPS = "/sys/fs/cgroup"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -110,8 +111,29 @@ def remove_cgroup(above: int, name: str) -> None:
             time.sleep(0.01)
 
 
+def own_cgroup_directory() -> None:
+    """Where the hierarchies are mounted in a tmpfs, one of the machine's own: runtimes write below the name
+    of a hierarchy even when that is not mounted, and all machines would share it."""
+    points = [point for point in cgroup_mounts() if point.startswith(f"{CGROUPS}/")]
+    if not points or os.path.exists(f"{CGROUPS}/cgroup.procs"):
+        return
+    os.mkdir("/run/cgroup")
+    mount("tmpfs", "/run/cgroup", "tmpfs", options="mode=755")
+    for entry in os.scandir(CGROUPS):
+        if entry.is_symlink():  # cpu -> cpu,cpuacct
+            os.symlink(os.readlink(entry.path), f"/run/cgroup/{entry.name}")
+    for point in points:
+        made = f"/run/cgroup{point.removeprefix(CGROUPS)}"
+        os.makedirs(made, exist_ok=True)
+        mount(point, made, flags=MS_BIND)
+    checked(libc.umount2(CGROUPS.encode(), MNT_DETACH), f"umount {CGROUPS}")
+    mount("/run/cgroup", CGROUPS, flags=MS_MOVE)
+    os.rmdir("/run/cgroup")
+
+
 def show_own_cgroups(name: str) -> None:
     """What is mounted begins at the machine's own, as in a container of Docker's under version 1."""
+    own_cgroup_directory()
     for point in cgroup_mounts():
         mount(f"{point}/{name}", point, flags=MS_BIND)
 

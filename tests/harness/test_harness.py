@@ -63,6 +63,16 @@ def test_nothing_is_written_outside(host: Host) -> None:
     assert host.read("/etc/netns/c1/weft-test") == "text"
 
 
+def test_below_a_hierarchy_that_is_not_mounted(host: Host) -> None:
+    """What a runtime writes there is its machine's own, where the hierarchies are mounted in a tmpfs."""
+    if not os.path.ismount("/sys/fs/cgroup/unified"):
+        pytest.skip("this machine has no hybrid hierarchy")
+    bare = "while mountpoint -q /sys/fs/cgroup/unified; do umount /sys/fs/cgroup/unified; done"
+    host.sh(f"{bare}; mkdir /sys/fs/cgroup/unified/weft-test")
+    with Host() as other:
+        assert "weft-test" not in other.sh(f"{bare}; ls -A /sys/fs/cgroup/unified").split()
+
+
 def test_mounts_do_not_leak() -> None:
     before = Path("/proc/self/mountinfo").read_text()
     for shared in (False, True):

@@ -32,7 +32,7 @@ def furnish(host: Host) -> None:
     lines += [f"ln -s busybox {ROOT}/bin/{tool}" for tool in TOOLS]
     lines += [f"echo root:x:0:0::/root:/bin/sh >{ROOT}/etc/passwd", f"echo root:x:0: >{ROOT}/etc/group"]
     # crun takes a hybrid hierarchy for a unified one, and finds no controllers in it. The machine's own part
-    # of it lies on top of the whole.
+    # of it lies on top of the whole. (crun leaves files in the directory below.)
     lines += ["while mountpoint -q /sys/fs/cgroup/unified; do umount /sys/fs/cgroup/unified; done"]
     host.sh("\n".join(lines))
 

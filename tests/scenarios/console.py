@@ -8,7 +8,7 @@ import select
 import struct
 import termios
 import time
-from typing import Any, Self
+from typing import Self
 
 from harness import Host
 from scenarios.life import WEFT
@@ -17,14 +17,16 @@ from scenarios.life import WEFT
 class Console:
     """``weft WORDS`` on a terminal; what it shows is read by ``expect``."""
 
-    def __init__(self, host: Host, *words: str, rows: int = 30, columns: int = 100, **options: Any) -> None:
+    def __init__(
+        self, host: Host, *words: str, rows: int = 30, columns: int = 100, program: tuple[str, ...] = (WEFT,)
+    ) -> None:
         self.ours, self.theirs = os.openpty()
         self.resize(rows, columns)
         self.before = termios.tcgetattr(self.theirs)
         self.seen = b""
         self.host = host
-        argv = ["setsid", "-c", "-w", WEFT, *words]
-        self.process = host.popen(argv, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, **options)
+        argv = ["setsid", "-c", "-w", *program, *words]
+        self.process = host.popen(argv, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs)
 
     def __enter__(self) -> Self:
         return self

@@ -210,6 +210,22 @@ def test_a_further_shell_that_is_left(one: Host) -> None:
     assert settle(one, lambda: "exec" not in one.run(["ps", "-eo", "args="]).stdout)
 
 
+def test_who_reads_a_left_terminal_is_slow(one: Host) -> None:
+    """The hangup of the terminal that was left from, when its session's first process ends, is not for it."""
+    run(one, "-d", "--", "sleep", "1000")
+    strace = ("strace", "-DDD", "-f", "-qq", "-o/dev/null", "-etrace=setsid")
+    slow = (*strace, "-einject=setsid:delay_enter=300000", WEFT)
+    words = ("exec", "-it", "--detach-keys", "ctrl-x", "c", "--", "sh")
+    with Console(one, *words, program=slow) as console:
+        console.type("echo rea''dy\n")
+        console.expect("ready\r\n")
+        console.type("seq 1 50000; sleep 1001\n")
+        console.expect("2\r\n")
+        console.type(b"\x18")
+        assert console.ends() == 0
+    assert settle(one, lambda: bool(running(one, "sleep 1001")))
+
+
 @pytest.mark.parametrize("container", ["process", "bare"])
 def test_a_further_command_in_the_background(one: Host, container: str) -> None:
     """It is inside, outlives its weft, and ends with the container."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from weft.core.drivers import bridge
 from weft.core.ops.hop import RefusalDel
 from weft.core.ops.link import LinkDel
+from weft.core.ops.traffic import unshaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def unplugged(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...
     refusals = [h for h in endpoint.routes if h.type != "unicast"] if where else []
     left = [RefusalDel(h.to, h.type, where, h.metric) for h in refusals]
     if network.bridged:
-        return (LinkDel(endpoint.host_ifname, endpoint.mark), *left)
+        return (LinkDel(endpoint.host_ifname, endpoint.mark), *unshaped(endpoint), *left)
     return (*([LinkDel(endpoint.ifname, endpoint.mark, where)] if where else []), *left)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from weft.core.model.errors import BadInput, Conflict
 from weft.core.model.names import check_name, mark
-from weft.core.model.network import Sandbox
+from weft.core.model.network import EGRESS, Sandbox
 from weft.core.model.state import State
+from weft.core.ops.traffic import queue_mark
 from weft.core.plan import rebuild
 from weft.engine import target
+from weft.engine.work import DNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ def remember(
 
 def known_marks(networks: Iterable[Network], everyone: Iterable[Sequence[Endpoint]]) -> set[str]:
     """The marks of all bridges and cables that are wanted."""
-    found = {endpoint.mark for endpoints in everyone for endpoint in endpoints}
+    known = [endpoint for endpoints in everyone for endpoint in endpoints]
+    found = {endpoint.mark for endpoint in known} | {queue_mark(e) for e in known if e.option(EGRESS)}
     for network in networks:
         found |= {network.mark, *[mark(network.shard_id(n + 1)) for n in range(network.shards)]}
     return found
@@ -74,7 +77,7 @@ def _store(work: Work, read: rebuild.Found, seen: Inventory, lost: list[str]) ->
     store, found = work.store, []
     for network in read.networks:
         if store.find_network(network.name) is None:
-            closed = _closed(work, network, read.endpoints)._replace(created=work.machine.now())
+            closed = _closed(work, network, read)._replace(created=work.machine.now())
             if not _tried(lost, f"network {network.name}", _adding(store, closed)):
                 continue
             found.append(f"network {network.name}")
@@ -93,6 +96,8 @@ def _store(work: Work, read: rebuild.Found, seen: Inventory, lost: list[str]) ->
     port = _proxy_port(seen)
     if port and not store.get("proxy_port"):
         store.put("proxy_port", str(port))
+    if store.wants_dns():
+        store.put(DNS, "true")
     return found
 
 
@@ -123,14 +128,19 @@ def _tried(lost: list[str], what: str, store: Callable[[], None]) -> bool:
     return True
 
 
-def _closed(work: Work, network: Network, endpoints: Sequence[Endpoint]) -> Network:
+def _closed(work: Work, network: Network, read: rebuild.Found) -> Network:
     """Where the firewall is gone too, a network stays closed whose members ask no name server: an internal
-    one's do not."""
+    one's do not, or weft's own at a gateway."""
     if "inet" in work.machine.tables_seen():
         return network
-    members = [e.container for e in endpoints if e.network == network.name]
-    asks = any(work.machine.name_servers(name)[0] for name in members)
+    members = [e.container for e in read.endpoints if e.network == network.name]
+    gateways = _gateways(read.networks)
+    asks = any(not gateways.issuperset(work.machine.name_servers(name)[0]) for name in members)
     return network if asks else network._replace(internal=True)
+
+
+def _gateways(networks: Iterable[Network]) -> frozenset[str]:
+    return frozenset([str(p.gateway) for n in networks for p in n.pools])
 
 
 def _sandboxes(work: Work, endpoints: list[Endpoint], seen: Inventory) -> list[Sandbox]:
@@ -143,13 +153,19 @@ def _sandboxes(work: Work, endpoints: list[Endpoint], seen: Inventory) -> list[S
     donors = {work.machine.netns_inode(name): name for name in own if name in placed}
     found = [_own(work, name, placed, donors, seen) for name in own]
     for name in sorted(placed.difference(own)):
-        place = target.find(work, name)
+        path = _sandbox_path(name)
+        place = target.find(work, name) or (target.find(work, path) if path else None)
         work.machine.unpin()
         if place is not None:
-            found.append(
-                Sandbox(work.store.root, name, _named(endpoints, name), target=name, inode=place.inode)
-            )
+            hostname, shown = _named(endpoints, name), path if place.netns == path else name
+            found.append(Sandbox(work.store.root, name, hostname, target=shown, inode=place.inode))
     return found
+
+
+def _sandbox_path(name: str) -> str:
+    """Where the namespace of a sandbox of Docker's is that is known by its id alone (engine/docker.py)."""
+    engine, _, id = name.partition(":")
+    return f"/run/docker/netns/{id}" if engine == "docker" and "/" not in id else ""
 
 
 def _named(endpoints: list[Endpoint], name: str) -> str:
@@ -172,6 +188,7 @@ def _is_name(name: str) -> bool:
 
 def _own(work: Work, name: str, placed: set[str], donors: dict[int, str], seen: Inventory) -> Sandbox:
     dns, search = work.machine.name_servers(name)
+    answering = _gateways([n for n in work.store.networks() if n.dns])
     mode, donor = "", ""
     if name not in placed:
         donor = donors.get(work.machine.netns_inode(name), "")
@@ -180,7 +197,7 @@ def _own(work: Work, name: str, placed: set[str], donors: dict[int, str], seen: 
         root=work.store.root,
         name=name,
         hostname=donor or name,
-        dns=dns,
+        dns=tuple([server for server in dns if server not in answering]),
         search=search,
         created=work.machine.now(),
         mode=mode,

@@ -38,15 +38,17 @@ _GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL)
 
 class Hands:
     """Applies plans in the network namespace behind ``home``, a descriptor that is closed with it; without
-    one in that of the thread that made it. ``brief``: the process has one thread and ends
-    with its command."""
+    one in that of the thread that made it. ``brief``: the process ends with its command."""
 
     _home = -1
 
-    def __init__(self, run_dir: str, launcher: str, home: int = -1, brief: bool = False) -> None:
+    def __init__(
+        self, run_dir: str, launcher: str, home: int = -1, root: str = "", brief: bool = False
+    ) -> None:
         self._brief = brief
         self._run_dir = run_dir
         self._launcher = launcher
+        self._root = root
         self._home = home if home >= 0 else posix.open(netns.HERE, posix.O_RDONLY | posix.O_CLOEXEC)
         self._route: Netlink | None = None
         self._filter: Netlink | None = None
@@ -241,10 +243,9 @@ class Hands:
         return found
 
     def _delete_soon(self, op: LinkDel) -> list[Refusal]:
-        """Deletes a link and waits until its name is gone, not until the kernel has freed it: that takes
-        an RCU
-        grace period (20 ms), in which the thread that asked for it sleeps (netdev_run_todo()). A process that
-        is about to end would wait for its threads: there a child is left behind that asks."""
+        """Deletes a link and waits until its name is gone, not until the kernel has freed it: whoever asks
+        sleeps for an RCU grace period, 20 ms (netdev_run_todo()). A process that is about to end would wait
+        for its threads: there a child is left behind that asks."""
         if self._brief:
             from weft.linux.aside import delete
 
@@ -342,6 +343,12 @@ class Hands:
             self._file(op)
         elif op.kind == "conntrack":
             self._flush(op)
+        elif op.kind == "queue":  # one by one: what it is about may be of the same plan
+            self.route_in(op.netns).send(self._messages((op,)))
+        elif op.kind == "dns":
+            from weft.linux import dns
+
+            dns.start(self._run_dir, self._launcher, self._root)
         elif op.kind == "cgroup":
             from weft.linux import cgroup  # only containers with a command have one
 
@@ -352,6 +359,8 @@ class Hands:
     def _file(self, op: Op) -> None:
         if isinstance(op, n.EtcNetns):
             files.write_etc_netns(op.name, op.hosts, op.resolv, op.hostname)
+        elif isinstance(op, n.ResolvConf):
+            files.change_resolv(op.name, op.text, op.old)
         elif isinstance(op, n.EtcNetnsDel):
             files.remove_etc_netns(op.name)
         elif isinstance(op, f.HostsDel):

@@ -14,7 +14,11 @@ from weft.linux.launch import start_inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+
     from weft.core.model.launch import Launch
+else:
+    import _signal as signal  # as in linux/process
 
 
 def on_terminal(launch: Launch, pid: int | None, started: int | None, ends: terminal.Ends) -> int | None:
@@ -62,7 +66,13 @@ def _start(
 
 def _leave(master: int) -> None:
     """Leaves a terminal to a process that reads it until nobody has its other end: else what writes to it
-    would be hung up, or wait for ever."""
+    would be hung up, or wait for ever.
+
+    Until it has a session of its own, what is typed and the hangup of our terminal (setpgid(2): when weft is
+    the first of its session, and ends) are meant for it as well.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_IGN)
     if os.fork():
         return
     try:

@@ -16,6 +16,7 @@ from weft.core.ops import (
     address,
     cgroup,
     conntrack,
+    dns,
     file,
     foreign,
     hop,
@@ -28,6 +29,8 @@ from weft.core.ops import (
     rule,
     shard,
     sublink,
+    traffic,
+    tune,
     wire,
 )
 from weft.core.ops.base import Op
@@ -50,6 +53,7 @@ SUBNETS = st.builds(
     lambda v, p: Subnet(4, v >> (32 - p) << (32 - p), p), st.integers(0, (1 << 32) - 1), PREFIXES
 )
 METRICS = st.integers(0, (1 << 32) - 1)
+BYTES = st.integers(1, (1 << 32) - 1)
 REFUSALS = st.sampled_from(("blackhole", "unreachable", "prohibit"))
 PROTOS = st.sampled_from(("tcp", "udp"))
 PUBLISHES = st.builds(
@@ -145,6 +149,24 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         hop.GatewayChange, ADDRESSES, IFNAMES, ADDRESSES, IFNAMES, FAR, st.integers(0, 9999)
     ),
     link.PortIsolate: st.builds(link.PortIsolate, IFNAMES, st.booleans()),
+    traffic.IfbAdd: st.builds(traffic.IfbAdd, IFNAMES, MACS, st.integers(68, 65535), MARKS, PRINTABLE),
+    traffic.Tbf: st.builds(traffic.Tbf, IFNAMES, st.integers(1, 1 << 40), BYTES, BYTES),
+    traffic.TbfDel: st.builds(traffic.TbfDel, IFNAMES),
+    traffic.IngressDel: st.builds(traffic.IngressDel, IFNAMES),
+    traffic.Redirect: st.builds(traffic.Redirect, IFNAMES, IFNAMES),
+    tune.LinkTune: st.one_of(
+        st.builds(tune.LinkTune, IFNAMES, st.just("address"), MACS, MACS, PLACES),
+        st.builds(
+            tune.LinkTune, IFNAMES, st.sampled_from(("mtu", "txqueuelen")), *2 * [PORTS.map(str)], PLACES
+        ),
+        st.builds(
+            tune.LinkTune,
+            IFNAMES,
+            st.sampled_from(("promisc", "allmulticast")),
+            *2 * [st.sampled_from(("on", "off"))],
+            PLACES,
+        ),
+    ),
     link.LinkMtu: st.builds(link.LinkMtu, IFNAMES, st.integers(68, 65535), st.integers(68, 65535), PLACES),
     link.LinkGroup: st.builds(link.LinkGroup, IFNAMES, NUMBERS),
     link.Replug: st.builds(link.Replug, IFNAMES, IFNAMES, st.booleans(), st.booleans()),
@@ -246,6 +268,10 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     netns.EtcNetns: st.builds(
         netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30), st.just("") | NAMES
     ),
+    netns.ResolvConf: st.builds(
+        netns.ResolvConf, NAMES, *[st.text("nameserver 1.\n'\"$`\\", max_size=30) for _ in range(2)]
+    ),
+    dns.DnsStart: st.just(dns.DnsStart()),
     netns.EtcNetnsDel: st.builds(netns.EtcNetnsDel, NAMES),
     foreign.PassAdd: st.builds(foreign.PassAdd, FOREIGN, IFNAMES, APART),
     foreign.PassDel: st.builds(foreign.PassDel, FOREIGN, IFNAMES, APART),

@@ -29,9 +29,14 @@ ADOPTED_PORTS = 1000
 SHARDS = 49
 
 #: Options of an endpoint, which the doors for other engines set: whether it may give the default routes
-#: (true, false), and their metric (else 0, in a namespace of somebody else's 7765).
+#: (true, false, 4, 6), and their metric (else 0, in a namespace of somebody else's 7765).
 DEFAULT_ROUTE = "default_route"
 METRIC = "metric"
+#: With 4 or 6 behind it: by whom the default route of that family leads, where that is not its network's
+#: gateway.
+GATEWAY = "gateway"
+#: How fast it may receive and send: ``RATE:BURST``, in bytes a second and bytes.
+INGRESS, EGRESS = "ingress", "egress"
 #: What the host's end of its cable is to be called.
 HOST_IFNAME = "host_ifname"
 
@@ -146,6 +151,21 @@ class Network(Record):
         """Whether it has an IPv6 subnet."""
         return any(p.subnet.version == 6 for p in self.pools)
 
+    @property
+    def ptp(self) -> bool:
+        """Whether its members have the gateway as their only neighbour: whom else they reach they reach by
+        it."""
+        return self.option("ptp") == "true"
+
+    @property
+    def apart(self) -> bool:
+        """Whether no frame passes from one member's port to another's."""
+        return self.isolated or self.ptp
+
+    def pool_of(self, address: Address) -> Pool:
+        """The pool that an address is in."""
+        return next(p for p in self.pools if address in p.subnet)
+
     def gateway_for(self, address: Address) -> Address:
         """The gateway of the subnet that an address is in."""
         return next(p.gateway for p in self.pools if address in p.subnet)
@@ -158,6 +178,16 @@ class Network(Record):
     def option(self, key: str, default: str = "") -> str:
         """The value of an ``-o`` option."""
         return next((v for k, v in self.options if k == key), default)
+
+    @property
+    def dns(self) -> bool:
+        """Whether weft's DNS server answers in it."""
+        return self.option("dns") == "true"
+
+    @property
+    def dns_port(self) -> int:
+        """Where that listens."""
+        return int(self.option("dns_port", "53"))
 
 
 def derived_bridge(root: str, name: str) -> str:

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 
 class RouteAdd(Op):
-    """A route by an interface, and by a gateway where one is given. It goes with the interface."""
+    """A route by an interface, and by a gateway where one is given; ``source`` is what is sent from then. It
+    goes with the interface."""
 
     to: Subnet
     via: Address | None
     ifname: str
     netns: str
     metric: int = 0
+    source: Address | None = None
     kind = "rtnl"
 
     def describe(self) -> str:
@@ -31,6 +33,7 @@ class RouteAdd(Op):
     def shell(self) -> tuple[str, ...]:
         by = f" via {self.via}" if self.via else ""
         words = f"route add {self.to}{by} dev {quote(self.ifname)}{metric(self.metric)}"
+        words += f" src {self.source}" if self.source else ""
         return (inside(self.netns, words),)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
@@ -44,6 +47,7 @@ class RouteAdd(Op):
             scope=rt.RT_SCOPE_UNIVERSE if self.via else rt.RT_SCOPE_LINK,
             type=rt.RTN_UNICAST,
             priority=self.metric or None,
+            prefsrc=self.source.packed if self.source else None,
         )
         return (rt.new_route(route),)
 
