@@ -229,7 +229,7 @@ def test_host_locals_files_are_its_own(host: Host, runtime: Runtime) -> None:
         "printf 'old\\r\\neth0' > /var/lib/cni/networks/net9/10.10.0.2\n"
         "printf 10.10.0.2 > /var/lib/cni/networks/net9/last_reserved_ip.0"
     )
-    conf = {"cniVersion": "1.0.0", "name": "net9", "type": "bridge"}
+    conf: dict[str, Any] = {"cniVersion": "1.0.0", "name": "net9", "type": "bridge"}
     conf["ipam"] = {"type": "host-local", "subnet": "10.10.0.0/24", "rangeEnd": "10.10.0.4"}
     result = runtime.call("ADD", conf, "one", "/run/netns/c1", plugin="host-local")
     assert result == {
