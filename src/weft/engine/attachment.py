@@ -158,7 +158,3 @@ def _again(endpoint: Endpoint) -> Join:
         routes=tuple([route + kind for route, kind in zip(routes, kinds, strict=True)]),
         options=endpoint.options,
     )
-
-
-def open_up(work: Work, name: str) -> None:
-    """Members of a network may be reached by those of other networks that mix. Not yet of one that stands."""

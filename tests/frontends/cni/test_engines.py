@@ -171,7 +171,7 @@ def test_podman_by_its_cni_backend(host: Host) -> None:
     assert "eth1    inet 10.88." in both
     (row,) = host.weft_json("ps", "-a")
     assert row["labels"]["io.kubernetes.pod.name"] == "web"
-    assert "(web/web)" in host.weft("ps", "-a").stdout
+    assert "(web)" in host.weft("ps", "-a").stdout
     podman(host, "restart", "-t", "0", "web")
     assert settle(host, lambda: page("http://127.0.0.1:8080/index.html") == "hi\n", timeout=20)
     podman(host, "rm", "-f", "-t", "0", "web")
