@@ -129,7 +129,9 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     file.FileMove: st.builds(file.FileMove, PATHS, PATHS),
     process.Signal: st.builds(process.Signal, NUMBERS, st.integers(1, 64), st.just("SIGTERM")),
     file.HostsSwitch: st.builds(file.HostsSwitch, NAMES, PATHS, PATHS, st.just(0) | NUMBERS, NUMBERS),
-    hop.RouteAdd: st.builds(hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR, METRICS),
+    hop.RouteAdd: st.builds(
+        hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR, METRICS, st.none() | ADDRESSES
+    ),
     hop.RefusalAdd: st.builds(hop.RefusalAdd, SUBNETS, REFUSALS, FAR, METRICS),
     hop.RefusalDel: st.builds(hop.RefusalDel, SUBNETS, REFUSALS, FAR, METRICS),
     sublink.SublinkAdd: st.builds(
