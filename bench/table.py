@@ -28,6 +28,7 @@ QUESTIONS = {
     "netavark": ("tmpfs", "disk"),
     "traffic": ("memory",),
     "cni": ("tmpfs",),
+    "dns": ("tmpfs",),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")
 _RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run")

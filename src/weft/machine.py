@@ -100,7 +100,7 @@ class LinuxMachine(Watched):
         if self._made is None:
             from weft.linux.execute import Hands
 
-            self._made = Hands(self.run_dir, launcher(), self._home, self.brief)
+            self._made = Hands(self.run_dir, launcher(), self._home, self._root, self.brief)
         return self._made
 
     def apply(self, plan: Plan, step: Callable[[Op], None] | None = None) -> None:

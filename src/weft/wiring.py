@@ -163,6 +163,17 @@ def loopback_serve(control: int, listener: int) -> None:
     serve(control, listener)
 
 
+def serve_plugin(
+    path: str,
+    handler: Callable[[str, bytes], tuple[int, bytes, Callable[[], None] | None]],
+    ready: Callable[[], None],
+) -> None:
+    """A plug-in of Docker's on a Unix socket, until it is told to end. Conflict, BadInput."""
+    from weft.services.plugin import serve
+
+    serve(path, handler, ready)
+
+
 def cgroup_private(privileged: bool) -> bool:
     """Whether a container has a cgroup namespace of its own unless something else is asked for: Docker's
     rule, where there is version 2 alone, and not for privileged ones."""
@@ -259,3 +270,27 @@ def folder_names(path: str) -> list[str]:
         return posix.listdir(path)
     except OSError:
         return []
+
+
+# DNS
+
+
+def directory_serve(folder: str, port: int, domain: str) -> None:
+    """aardvark-dns's place: answers DNS for the networks of a directory, in the background. Returns when it
+    listens. KernelError, StoreError."""
+    from weft.services.dns_directory import start
+
+    start(folder, port, domain)
+
+
+def dns_serve(root: str, tells: int) -> None:
+    """The DNS server's own life. ``tells``: a descriptor on which its starter waits until it answers."""
+    from weft.linux.dns import Lock, log
+    from weft.services.dns_wishes import Wishes, start
+    from weft.store.sqlite import SqliteStore
+
+    places = Places(root)
+    lock = Lock(places.run)
+    database = f"{places.state}/weft.db"
+    wishes = Wishes(places.state, lambda: SqliteStore(database, root_id(places.state)), lock)
+    start(wishes, lock, log(places.run), tells)

@@ -21,6 +21,7 @@ COMMANDS = (
     "weft net create blue --subnet 192.168.10.0/24 --subnet fd10::/64 --bridge bluebr",
     "weft net create red --subnet 10.7.0.0/24 --bridge redbr --internal",
     "weft net create routed --subnet 10.9.0.0/24 --bridge routedbr --nat routed",
+    "weft net create named --subnet 10.11.0.0/24 --bridge namedbr -o dns=true -o dns_port=5300",
     "weft run --name web --network blue -p 0.0.0.0:8080:80 -p [::]:8080:80 -p 127.0.0.1:8081:81 --dns 8.8.8.8",
     "weft run --name api --network routed -p 0.0.0.0:9000:90 --dns 8.8.8.8",
 )
@@ -33,7 +34,8 @@ CHAINS = {
     " the wrong side.",
     "publish": "Published ports: the host's address and port lead to a container's. Whoever connects keeps his address.",
     "loopback": "TCP to a published port on 127.x goes to the loopback proxy, since such packets cannot be routed.",
-    "prerouting": "Who comes from outside and means this host may mean a published port.",
+    "prerouting": "Who comes from outside and means this host may mean a published port. Who asks for names at his"
+    " gateway's port 53 is led to weft's DNS server where that has another port.",
     "published": "Packets of a connection that came by a published port are marked: the routing rules that keep"
     " networks apart (`ip rule`, preference 118) let them answer.",
     "output": "The host itself may mean a published port too. ::1 is left to the proxy's own sockets.",
@@ -69,6 +71,8 @@ SETS = {
     "nat": "subnets that show the host's address",
     "routed": "subnets that others route to",
     "open": "published ports of those, at the container's own address",
+    "dns": "where weft's DNS server answers members: networks with `-o dns=true`",
+    "dns_at": "where it does, by the port 53 that members ask at, if that is another",
     "snat": "subnets that show a chosen address of the host",
     "publish": "ports published on one address of the host",
     "publish_any": "ports published on all of them",

@@ -15,7 +15,7 @@ from weft.core.ops.link import LinkUp
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, driven, events, ports
+from weft.engine import container, dns, driven, events, ports
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
 from weft.engine.work import CONNECT, DISCONNECT
@@ -99,6 +99,7 @@ def _connect(
         *driver.fresh_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
         *(_copies(work, sandbox, after) if own else []),
+        *dns.servers(work, sandbox, [n for n, _ in members], [n for n, _ in after]),
     ]
     plan = Plan(tuple(ops))
     if work.dry:
@@ -152,7 +153,7 @@ def _sandbox(work: Work, target: Target, called: Called | None) -> tuple[Sandbox
         raise BadInput(f"{target} is in the host's own network namespace", "it reaches every network already")
     hostname = "" if target.kind in ("pid", "path") else target.value.lower()
     hostname = called.hostname if called else hostname
-    plain = hostname if _is_hostname(hostname) else ""
+    plain = hostname if is_hostname(hostname) else ""
     sandbox = Sandbox(
         work.store.root,
         name,
@@ -182,7 +183,8 @@ def _connected_as(work: Work, inode: int) -> str:
     return ""
 
 
-def _is_hostname(text: str) -> bool:
+def is_hostname(text: str) -> bool:
+    """Whether it can stand in a hosts file."""
     from weft.core.model.names import check_hostname
 
     try:
@@ -312,6 +314,9 @@ def member(work: Work, network: Network, target: Target) -> Sandbox:
         for sandbox, _ in work.store.containers():
             own = own or (len(target.value) >= 4 and sandbox.id.startswith(target.value))
     name = work.store.container(target.value)[0].name if own else foreign_name(target)
+    if not own and not work.store.has_container(name):
+        named = work.store.labelled(f"{target.kind}.name", target.value)
+        name = named[0] if len(named) == 1 else name
     if work.store.endpoint(name, network.name) is None:
         raise NotFound(
             f"{target} is not in network {network.name}", f"`weft net inspect {network.name}` shows who is"
@@ -332,6 +337,7 @@ def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     ops += driver.flush_wants(endpoint.publish)
     if where and not sandbox.target:
         ops += _left_hosts(work, sandbox, network, not rest)
+        ops += dns.servers(work, sandbox, [n for n, _ in members], [n for n, _ in rest])
     ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
     ops += driven.unplugged(network, endpoint, where)
     if where:

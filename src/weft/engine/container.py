@@ -21,7 +21,7 @@ from weft.core.model.state import Life, State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import driven, events, lease, ports
+from weft.engine import dns, driven, events, lease, ports
 from weft.engine.lease import Chosen, Claims
 from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
 from weft.engine.work import CONTAINER
@@ -311,8 +311,9 @@ def _extra_hosts(request: RunRequest, networks: Sequence[Network]) -> tuple[tupl
 
 
 def _upstreams(work: Work, networks: Sequence[Network]) -> tuple[str, ...]:
-    """The host's name servers; none where all networks are internal: a query must not get out."""
-    if all(network.internal for network in networks):
+    """The host's name servers; none where all networks are internal: a query must not get out. None either
+    where weft's DNS server answers: it asks those that the host has by then."""
+    if all(network.internal for network in networks) or any(network.dns for network in networks):
         return ()
     servers, _ = work.machine.upstreams()
     if not servers:
@@ -351,7 +352,8 @@ def _shared(work: Work, request: RunRequest, donor: str, known: Sandbox | None) 
         hostname=other.hostname, dns=other.dns, search=other.search, mode=f"container:{other.name}"
     )
     hosts = work.hosts_of(other.name)
-    wants = driver.sandbox_wants(sandbox, hosts, donor=other.name, rooted=request.rooted)
+    networks = dns.networks_of(work, other.name)
+    wants = driver.sandbox_wants(sandbox, hosts, None, other.name, request.rooted, networks)
     return Attached(sandbox, (), Plan(wants), hosts)
 
 
@@ -364,7 +366,7 @@ def _wants(
     rooted: bool,
 ) -> tuple[Op, ...]:
     lines = work.own_hosts_lines(sandbox) if own else None
-    ops = list(driver.sandbox_wants(sandbox, shown, lines, rooted=rooted))
+    ops = list(driver.sandbox_wants(sandbox, shown, lines, "", rooted, [n for n, _ in members]))
     for network, endpoint in members:
         ops += driven.endpoint_wants(network, sandbox, endpoint)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]

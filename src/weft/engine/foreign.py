@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     #: A network to be in, and what is published there.
     Wish = tuple[Join, tuple[Publish, ...]]
 
+#: That of one that Docker asked for, with its id: Docker itself tells when it goes.
+DOCKER = "docker.network"
+#: Where what is known of Docker's networks is kept, by id.
+DOCKER_NETWORKS = "docker/network/"
+
 
 def ensure(work: Work, request: NetworkRequest, engine: str) -> Network:
     """The network of that name: as it is, where it agrees with what the engine says, else made for it.
@@ -229,7 +234,10 @@ def _drop_empty(work: Work, names: Sequence[str]) -> list[WeftError]:
 
 def unused(work: Work, found: Network) -> bool:
     """Whether an engine made a network that nobody is in."""
-    return ENGINE in dict(found.labels) and not work.store.count_endpoints(found.name)
+    labels = dict(found.labels)
+    if DOCKER in labels and work.store.get(DOCKER_NETWORKS + labels[DOCKER]):
+        return False
+    return ENGINE in labels and not work.store.count_endpoints(found.name)
 
 
 def _take_back(work: Work, name: str, made: Sequence[Endpoint]) -> None:

@@ -59,7 +59,8 @@ def _gone_namespaces(work: Work) -> list[str]:
     done = []
     for sandbox, _ in work.store.foreign():
         found = target.find(work, sandbox.target)
-        if found is not None and found.inode == sandbox.inode:
+        # Without an inode it is Docker's, and about to come.
+        if not sandbox.inode or (found is not None and found.inode == sandbox.inode):
             continue
         for network, _ in connect.members_of(work, sandbox.name):
             try:

@@ -9,6 +9,7 @@ from weft.core.model.target import parse_target
 from weft.core.ops.wire import LinkRemove
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
+from weft.engine.inspect import called
 from weft.engine.target import place
 from weft.engine.work import WIRE
 
@@ -130,6 +131,8 @@ class Atlas:
         if found is None and seen.link.kind == "veth":
             other = self.other(seen)
             found = owner_of(other.link.altnames, other.link.alias) if other else None
+        if found is not None and found.kind == "container" and found.root == self._root:
+            found = found._replace(name=called(self._work, found.name))
         return owner_text(found, self._root)
 
     def row(self, seen: Seen) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import driven, events, pools
+from weft.engine import dns, driven, events, pools
 from weft.engine.work import NETWORK
 
 TYPE_CHECKING = False
@@ -125,7 +125,7 @@ def _with_options(request: NetworkRequest, given: dict[str, str]) -> NetworkRequ
             request = request._replace(**{field: value})
     isolated = request.isolated or given.get("enable_icc") == "false"
     ipv6 = request.ipv6 or given.get("ipv6") == "true"
-    kept = {k: v for k, v in given.items() if k in options.KEPT}
+    kept = {k: v for k, v in given.items() if k in options.KEPT and v}
     return request._replace(isolated=isolated, ipv6=ipv6, options=tuple(sorted(kept.items())))
 
 
@@ -145,11 +145,17 @@ def make(work: Work, checked: Checked) -> Network:
     else:
         network = _on_parent(work, network, facts)
     pools.check_clashes(network.pools, network.device, _others(network, facts), known)
+    dns.check(work, network)
     plan = _plan(work, network, facts, first=not known)
     if work.dry:
         work.show(plan)
         return network
-    entry = work.make(NETWORK, network.name, plan, lambda: work.store.add_network(network))
+
+    def wish() -> None:
+        work.store.add_network(network)
+        dns.note(work, network)
+
+    entry = work.make(NETWORK, network.name, plan, wish)
     work.settle(entry, lambda: events.note_network(work, "create", network))
     _tell(work, network, facts)
     return network
@@ -288,7 +294,7 @@ def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
 
     wanted = driven.network_wants(network, work.hosts_file(network.name))
     other = foreign_wants(network, work.machine.foreign_facts()) if network.managed else ()
-    return Plan((*ops, *wanted, *other))
+    return Plan((*ops, *wanted, *other, *dns.wants(network)))
 
 
 def _forwarding(network: Network, facts: HostFacts) -> list[Op]:
@@ -378,6 +384,7 @@ def _remove(work: Work, network: Network, members: list[str]) -> None:
         events.note_network(work, "destroy", network)
 
     work.unmake(NETWORK, subject, plan, wish, populated=bool(inside))
+    work.mend_dns()
 
 
 def _removal(work: Work, network: Network, last: bool) -> Plan:

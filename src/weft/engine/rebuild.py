@@ -9,6 +9,7 @@ from weft.core.model.state import State
 from weft.core.ops.traffic import queue_mark
 from weft.core.plan import rebuild
 from weft.engine import target
+from weft.engine.work import DNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _store(work: Work, read: rebuild.Found, seen: Inventory, lost: list[str]) ->
     store, found = work.store, []
     for network in read.networks:
         if store.find_network(network.name) is None:
-            closed = _closed(work, network, read.endpoints)._replace(created=work.machine.now())
+            closed = _closed(work, network, read)._replace(created=work.machine.now())
             if not _tried(lost, f"network {network.name}", _adding(store, closed)):
                 continue
             found.append(f"network {network.name}")
@@ -95,6 +96,8 @@ def _store(work: Work, read: rebuild.Found, seen: Inventory, lost: list[str]) ->
     port = _proxy_port(seen)
     if port and not store.get("proxy_port"):
         store.put("proxy_port", str(port))
+    if store.wants_dns():
+        store.put(DNS, "true")
     return found
 
 
@@ -125,14 +128,19 @@ def _tried(lost: list[str], what: str, store: Callable[[], None]) -> bool:
     return True
 
 
-def _closed(work: Work, network: Network, endpoints: Sequence[Endpoint]) -> Network:
+def _closed(work: Work, network: Network, read: rebuild.Found) -> Network:
     """Where the firewall is gone too, a network stays closed whose members ask no name server: an internal
-    one's do not."""
+    one's do not, or weft's own at a gateway."""
     if "inet" in work.machine.tables_seen():
         return network
-    members = [e.container for e in endpoints if e.network == network.name]
-    asks = any(work.machine.name_servers(name)[0] for name in members)
+    members = [e.container for e in read.endpoints if e.network == network.name]
+    gateways = _gateways(read.networks)
+    asks = any(not gateways.issuperset(work.machine.name_servers(name)[0]) for name in members)
     return network if asks else network._replace(internal=True)
+
+
+def _gateways(networks: Iterable[Network]) -> frozenset[str]:
+    return frozenset([str(p.gateway) for n in networks for p in n.pools])
 
 
 def _sandboxes(work: Work, endpoints: list[Endpoint], seen: Inventory) -> list[Sandbox]:
@@ -145,13 +153,19 @@ def _sandboxes(work: Work, endpoints: list[Endpoint], seen: Inventory) -> list[S
     donors = {work.machine.netns_inode(name): name for name in own if name in placed}
     found = [_own(work, name, placed, donors, seen) for name in own]
     for name in sorted(placed.difference(own)):
-        place = target.find(work, name)
+        path = _sandbox_path(name)
+        place = target.find(work, name) or (target.find(work, path) if path else None)
         work.machine.unpin()
         if place is not None:
-            found.append(
-                Sandbox(work.store.root, name, _named(endpoints, name), target=name, inode=place.inode)
-            )
+            hostname, shown = _named(endpoints, name), path if place.netns == path else name
+            found.append(Sandbox(work.store.root, name, hostname, target=shown, inode=place.inode))
     return found
+
+
+def _sandbox_path(name: str) -> str:
+    """Where the namespace of a sandbox of Docker's is that is known by its id alone (engine/docker.py)."""
+    engine, _, id = name.partition(":")
+    return f"/run/docker/netns/{id}" if engine == "docker" and "/" not in id else ""
 
 
 def _named(endpoints: list[Endpoint], name: str) -> str:
@@ -174,6 +188,7 @@ def _is_name(name: str) -> bool:
 
 def _own(work: Work, name: str, placed: set[str], donors: dict[int, str], seen: Inventory) -> Sandbox:
     dns, search = work.machine.name_servers(name)
+    answering = _gateways([n for n in work.store.networks() if n.dns])
     mode, donor = "", ""
     if name not in placed:
         donor = donors.get(work.machine.netns_inode(name), "")
@@ -182,7 +197,7 @@ def _own(work: Work, name: str, placed: set[str], donors: dict[int, str], seen: 
         root=work.store.root,
         name=name,
         hostname=donor or name,
-        dns=dns,
+        dns=tuple([server for server in dns if server not in answering]),
         search=search,
         created=work.machine.now(),
         mode=mode,

@@ -13,7 +13,7 @@ from weft.core.plan import diff
 from weft.core.plan.diff import Seen
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import driven, rebuild, removal, target
+from weft.engine import dns, driven, rebuild, removal, target
 from weft.engine.reaping import reap
 from weft.engine.work import REPAIR
 
@@ -300,7 +300,8 @@ def _names(work: Work, member: Member, owners: frozenset[str], seen: Seen) -> li
     donor = sandbox.mode.partition(":")[2]
     shared = [work.hosts_file(n.name) for n, _ in member.places] if own else []
     copies = driver.copies_want(shown, shared)
-    made = driver.sandbox_wants(sandbox, shown, lines, donor=donor, rooted=member.rooted)
+    networks = dns.networks_of(work, donor) if donor else [n for n, _ in member.places]
+    made = driver.sandbox_wants(sandbox, shown, lines, donor, member.rooted, networks)
     wants = (*made, *copies)
     steps = diff.files_steps(wants, seen)
     if member.pid:

@@ -42,10 +42,13 @@ class Hands:
 
     _home = -1
 
-    def __init__(self, run_dir: str, launcher: str, home: int = -1, brief: bool = False) -> None:
+    def __init__(
+        self, run_dir: str, launcher: str, home: int = -1, root: str = "", brief: bool = False
+    ) -> None:
         self._brief = brief
         self._run_dir = run_dir
         self._launcher = launcher
+        self._root = root
         self._home = home if home >= 0 else posix.open(netns.HERE, posix.O_RDONLY | posix.O_CLOEXEC)
         self._route: Netlink | None = None
         self._filter: Netlink | None = None
@@ -342,6 +345,10 @@ class Hands:
             self._flush(op)
         elif op.kind == "queue":  # one by one: what it is about may be of the same plan
             self.route_in(op.netns).send(self._messages((op,)))
+        elif op.kind == "dns":
+            from weft.linux import dns
+
+            dns.start(self._run_dir, self._launcher, self._root)
         elif op.kind == "cgroup":
             from weft.linux import cgroup  # only containers with a command have one
 
@@ -352,6 +359,8 @@ class Hands:
     def _file(self, op: Op) -> None:
         if isinstance(op, n.EtcNetns):
             files.write_etc_netns(op.name, op.hosts, op.resolv, op.hostname)
+        elif isinstance(op, n.ResolvConf):
+            files.change_resolv(op.name, op.text, op.old)
         elif isinstance(op, n.EtcNetnsDel):
             files.remove_etc_netns(op.name)
         elif isinstance(op, f.HostsDel):

@@ -93,6 +93,23 @@ class Members(Networks):
         """The containers that have a root of their own."""
         return frozenset([row[0] for row in self._db.execute("SELECT container FROM spec WHERE rooted=1")])
 
+    def placed(self) -> list[tuple[Any, ...]]:
+        """Every address with its network and container."""
+        return self._all("SELECT network, container, address FROM address")
+
+    def answered(self, container: str = "") -> list[tuple[Any, ...]]:
+        """Every address in the networks that want DNS, or those of one container, a row each: see
+        core/naming/wishes.py."""
+        sql = (
+            "SELECT a.network, a.container, a.address, c.hostname, e.aliases, c.dns, c.target, c.inode,"
+            " c.labels, n.internal=0 OR EXISTS (SELECT 1 FROM endpoint o JOIN network m ON m.name=o.network"
+            " WHERE o.container=a.container AND m.internal=0)"
+            " FROM network n JOIN address a ON a.network=n.name JOIN container c ON c.name=a.container"
+            " JOIN endpoint e ON e.container=a.container AND e.network=a.network"
+            " WHERE instr(char(10) || n.options || char(10), char(10) || 'dns=true' || char(10)) > 0"
+        )
+        return self._all(f"{sql} AND a.container=?", container) if container else self._all(sql)
+
     def drop_foreign(self, name: str) -> None:
         """Forgets a namespace of somebody else's that is in no network any more."""
         self._db.execute(
@@ -114,6 +131,10 @@ class Members(Networks):
             near = [pair for pair in self.containers() if pair[0].id.startswith(name)]
             if len(near) == 1:
                 return near[0]
+            engine, colon, called = name.partition(":")
+            named = self.labelled(f"{engine}.name", called) if colon else []
+            if len(named) == 1:
+                return self.container(named[0])
         if row is None:
             raise NotFound(f"no container {name!a}", "`weft ps -a` lists them")
         return self._read(self._container, row)
@@ -132,6 +153,13 @@ class Members(Networks):
         """Those whose network namespace had this inode when they were connected."""
         sql = f"SELECT {CONTAINER} FROM container WHERE target<>'' AND inode=? ORDER BY name"
         return [self._read(self._container, row)[0] for row in self._all(sql, inode)]
+
+    def set_foreign(self, sandbox: Sandbox) -> None:
+        """Stores what became known of a namespace of somebody else's: inode, host name, labels."""
+        self._db.execute(
+            "UPDATE container SET hostname=?, inode=?, labels=? WHERE name=? AND target<>''",
+            (sandbox.hostname, sandbox.inode, texts.join(sandbox.labels), sandbox.name),
+        )
 
     def labelled(self, key: str, value: str) -> list[str]:
         """The namespaces of others that have a label."""

@@ -35,6 +35,15 @@ class Networks(Database):
         rows = self._all("SELECT * FROM network ORDER BY name")
         return tuple([self._read(self._network, row) for row in rows])
 
+    def answered_networks(self) -> tuple[Network, ...]:
+        """The networks that want DNS."""
+        rows = self._all("SELECT * FROM network WHERE instr(options, 'dns=true') > 0 ORDER BY name")
+        return tuple([n for n in [self._read(self._network, row) for row in rows] if n.dns])
+
+    def wants_dns(self) -> bool:
+        """Whether there is one."""
+        return bool(self.answered_networks())
+
     def find_network(self, name: str) -> Network | None:
         """A network by name."""
         row = self._one("SELECT * FROM network WHERE name=?", name)
@@ -92,15 +101,16 @@ class Networks(Database):
             self._db.execute("INSERT INTO pool VALUES (?,?,?,?,?,?,?)", row)
 
     def change_network(self, network: Network) -> None:
-        """Stores what can change of a network: labels, isolation, NAT, MTU."""
+        """Stores what can change of a network: labels, isolation, NAT, MTU, options."""
         self._db.execute(
-            "UPDATE network SET labels=?, isolated=?, nat=?, mtu=?, follows_mtu=? WHERE name=?",
+            "UPDATE network SET labels=?, isolated=?, nat=?, mtu=?, follows_mtu=?, options=? WHERE name=?",
             (
                 texts.join(network.labels),
                 int(network.isolated),
                 network.nat,
                 network.mtu,
                 int(network.follows_mtu),
+                texts.join(network.options),
                 network.name,
             ),
         )

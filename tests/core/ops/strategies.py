@@ -16,6 +16,7 @@ from weft.core.ops import (
     address,
     cgroup,
     conntrack,
+    dns,
     file,
     foreign,
     hop,
@@ -269,6 +270,10 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     netns.EtcNetns: st.builds(
         netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30), st.just("") | NAMES
     ),
+    netns.ResolvConf: st.builds(
+        netns.ResolvConf, NAMES, *[st.text("nameserver 1.\n'\"$`\\", max_size=30) for _ in range(2)]
+    ),
+    dns.DnsStart: st.just(dns.DnsStart()),
     netns.EtcNetnsDel: st.builds(netns.EtcNetnsDel, NAMES),
     foreign.PassAdd: st.builds(foreign.PassAdd, FOREIGN, IFNAMES, APART),
     foreign.PassDel: st.builds(foreign.PassDel, FOREIGN, IFNAMES, APART),

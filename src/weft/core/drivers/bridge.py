@@ -190,10 +190,17 @@ def keep_advertised(ifname: str) -> Op:
     return Sysctl(f"net/ipv6/conf/{ifname}/accept_ra", "2", stays="the host's own IPv6 routes depend on it")
 
 
-def resolv_conf(sandbox: Sandbox) -> str:
-    """The container's resolv.conf(5)."""
+#: How many name servers resolv.conf(5) may have: MAXNS.
+_MAXNS = 3
+
+
+def resolv_conf(sandbox: Sandbox, networks: Iterable[Network] = ()) -> str:
+    """The container's resolv.conf(5): the gateways where weft's DNS server answers, which asks the
+    container's own servers in their stead; without such a network those themselves."""
     search = f"search {' '.join(sandbox.search)}\n" if sandbox.search else ""
-    return search + "".join([f"nameserver {a}\n" for a in sandbox.dns])
+    answering = sorted([n for n in networks if n.dns], key=lambda n: n.internal)
+    gateways = [str(p.gateway) for n in answering for p in n.pools][:_MAXNS]
+    return search + "".join([f"nameserver {a}\n" for a in gateways or sandbox.dns])
 
 
 def copies_want(own: str, shared: Iterable[str]) -> list[Op]:
@@ -207,6 +214,7 @@ def sandbox_wants(
     lines: tuple[str, ...] | None = None,
     donor: str = "",
     rooted: bool = False,
+    networks: Iterable[Network] = (),
 ) -> tuple[Op, ...]:
     """A container's namespace and name files. ``lines``: of a hosts file of its own at ``hosts``, to which
     its
@@ -216,7 +224,7 @@ def sandbox_wants(
     """
     name = sandbox.name
     files: list[Op] = [] if lines is None else [OwnHosts(hosts, lines)]
-    files.append(EtcNetns(name, hosts, resolv_conf(sandbox), sandbox.hostname if rooted else ""))
+    files.append(EtcNetns(name, hosts, resolv_conf(sandbox, networks), sandbox.hostname if rooted else ""))
     if donor:
         return (*files, NetnsAttach(name, f"/run/netns/{donor}"))
     return (*files, NetnsAdd(name))
@@ -226,6 +234,37 @@ def sandbox_starts(sandbox: Sandbox) -> tuple[Op, ...]:
     """What is done inside once its interfaces are there: lo, and the container's own sysctls."""
     name = sandbox.name
     return (LinkUp("lo", name), *[Sysctl(key, value, netns=name) for key, value in sandbox.sysctls])
+
+
+def _cable(network: Network, endpoint: Endpoint, where: str, peer: str) -> VethAdd:
+    ifname = endpoint.ifname
+    alias = f"weft root={network.root} network={network.name} container={endpoint.container} if={ifname}"
+    return VethAdd(
+        ifname=endpoint.host_ifname,
+        mac=_host_mac(endpoint.hardware),
+        mtu=network.mtu,
+        bridge=network.bridge_of(endpoint.shard),
+        group=network.group,
+        peer_netns=where,
+        peer=peer,
+        peer_mac=endpoint.hardware,
+        mark=endpoint.mark,
+        alias=alias,
+        isolated=network.apart,
+    )
+
+
+def handed_name(endpoint: Endpoint) -> str:
+    """What the container's end of a cable is called while it is in the host's namespace."""
+    return "wd" + endpoint.id[:12]
+
+
+def handed_wants(network: Network, endpoint: Endpoint) -> tuple[Op, ...]:
+    """A place in a network of which another engine takes the container's end: it is down in the host's
+    namespace, without addresses, until that moves, names, addresses and routes it. The guard stands
+    before."""
+    peer = handed_name(endpoint)
+    return (_cable(network, endpoint, "", peer), *endpoint_elements(network, endpoint), *_shut(peer, False))
 
 
 def endpoint_wants(
@@ -239,25 +278,11 @@ def endpoint_wants(
     The guard stands before its address works. ``netns`` is the namespace of a sandbox that is not weft's.
     """
     where, ifname = netns or sandbox.name, endpoint.ifname
-    alias = f"weft root={network.root} network={network.name} container={endpoint.container} if={ifname}"
-    veth = VethAdd(
-        ifname=endpoint.host_ifname,
-        mac=_host_mac(endpoint.hardware),
-        mtu=network.mtu,
-        bridge=network.bridge_of(endpoint.shard),
-        group=network.group,
-        peer_netns=where,
-        peer=ifname,
-        peer_mac=endpoint.hardware,
-        mark=endpoint.mark,
-        alias=alias,
-        isolated=network.apart,
-    )
     return (
-        veth,
+        _cable(network, endpoint, where, ifname),
         *endpoint_elements(network, endpoint),
         *shaping(network, endpoint),
-        *inside_wants(sandbox, endpoint, netns, _by_gateway(network, endpoint, netns or sandbox.name)),
+        *inside_wants(sandbox, endpoint, netns, _by_gateway(network, endpoint, where)),
     )
 
 

@@ -41,6 +41,10 @@ _ALIASES = {
 }
 
 
+#: As many as resolv.conf(5) may have, MAXNS, and then some.
+_MOST_SERVERS = 8
+
+
 def _flag(key: str, value: str) -> str:
     if value not in ("true", "false", "1", "0"):
         raise BadInput(f"option {key} is true or false, not {value!a}")
@@ -76,14 +80,23 @@ def _prefix(key: str, value: str) -> str:
 
 
 def _port(key: str, value: str) -> str:
-    if not (value.isascii() and value.isdigit()) or len(value) > 5 or not 0 < int(value) < 65536:
-        raise BadInput(f"option {key}: {value!a} is not a port", "1 to 65535")
-    return str(int(value))
+    number = int(_number(key, value))
+    if not 0 < number < 65536:
+        raise BadInput(f"option {key}: {value} is not a port from 1 to 65535")
+    return str(number)
 
 
 def _servers(key: str, value: str) -> str:
-    words = value.replace(",", " ").split()
-    return " ".join([str(parse_address(word, f"option {key}")) for word in words])
+    """Name servers, with commas or blanks between them; those of a link may name it (fe80::1%eth0)."""
+    found = []
+    for word in value.replace(",", " ").split():
+        address, percent, zone = word.partition("%")
+        found.append(
+            f"{parse_address(address, f'option {key}')}{percent}{check_ifname(zone) if percent else ''}"
+        )
+    if len(found) > _MOST_SERVERS:
+        raise BadInput(f"option {key}: more than {_MOST_SERVERS} servers")
+    return " ".join(found)
 
 
 def _isolate(key: str, value: str) -> str:
@@ -114,7 +127,7 @@ _BRIDGED = (
 #: What is kept with a network; the others are its fields.
 KEPT = (
     "ifname_prefix host_ipv4 host_ipv6 parent mode bclim isolate unmanaged metric no_default_route"
-    " dns dns_port dns_servers ptp gateway_address"
+    " ptp gateway_address dns dns_port dns_servers dns_inside"
 ).split()
 
 #: What each key takes; its value comes back as it is kept.
@@ -143,7 +156,10 @@ _KEYS: dict[str, Callable[[str, str], str]] = {
     "dns": _flag,
     "dns_port": _port,
     "dns_servers": _servers,
+    "dns_inside": _flag,
 }
+#: What can change while a network is used; an empty value takes the option back.
+EDITABLE = ("dns", "dns_port", "dns_servers", "dns_inside")
 
 
 def parse(given: Iterable[tuple[str, str]], driver: str = "bridge") -> dict[str, str]:

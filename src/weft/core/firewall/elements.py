@@ -42,10 +42,28 @@ def network_elements(network: Network) -> tuple[ElementAdd, ...]:
     found += [_inet(name, (bridge,), said) for name, wanted in flags.items() if wanted]
     for pool in network.pools:
         found += _pool_elements(network, pool, said)
+    found += _dns_elements(network, said)
     if network.ipv6 and not network.adopted:
         local: Part = ("ipv6_addr", str(link_local(network.mac).address))
         found.append(_inet("own6", (bridge, local), said))
     return (*found, *[e for shard in range(1, network.shards + 1) for e in shard_elements(network, shard)])
+
+
+def _dns_elements(network: Network, said: str) -> list[ElementAdd]:
+    """Where members reach weft's DNS server: at their gateways, and from port 53 where it has another."""
+    if not network.dns:
+        return []
+    found = []
+    here, there = ("inet_service", "53"), ("inet_service", str(network.dns_port))
+    for pool in network.pools:
+        v = pool.subnet.version
+        place: tuple[Part, ...] = (("ifname", network.bridge), _address(pool.gateway))
+        for proto in ("udp", "tcp"):
+            key: tuple[Part, ...] = (*place, ("inet_proto", proto))
+            found.append(_inet(f"dns{v}", (*key, there), said))
+            if here != there:
+                found.append(_inet(f"dns{v}_at", (*key, here), said, (_address(pool.gateway), there)))
+    return found
 
 
 def shard_elements(network: Network, shard: int) -> tuple[ElementAdd, ...]:

@@ -127,6 +127,7 @@ def _maps(version: int) -> tuple[SetSpec, ...]:
     target = (address, "inet_service")
     return (
         SetSpec(f"snat{version}", (address,), (address,), interval=True),
+        SetSpec(f"dns{version}_at", ("ifname", address, "inet_proto", "inet_service"), target),
         SetSpec(f"publish{version}", ("inet_proto", address, "inet_service"), target),
         SetSpec(f"publish{version}_any", ("inet_proto", "inet_service"), target),
     )
@@ -148,6 +149,7 @@ _INET_SETS = (
     *_both("nat", (), interval=True),
     *_both("routed", (), interval=True),
     *_both("open", (), ("inet_proto", "inet_service")),
+    *_both("dns", ("ifname",), ("inet_proto", "inet_service")),
     *_maps(4),
     *_maps(6),
     SetSpec("loopback4", ("ipv4_addr", "inet_service")),
@@ -254,6 +256,7 @@ def _nat() -> tuple[ChainSpec, ...]:
         rule(lang.redirect_by("loopback4_any", False, "proxy")),
     )
     local = rule(lang.to_local(), lang.jump("publish"))
+    resolver = [rule(lang.dnat_own(f"dns{v}_at", family)) for v, family in (("4", "ip"), ("6", "ip6"))]
     output = (
         rule(lang.ip_to(_LOOPBACK), lang.jump("loopback", back=False)),
         rule(lang.ip_to(_LOOPBACK6), lang.accept(), comment="the proxy's held sockets serve it"),
@@ -263,7 +266,7 @@ def _nat() -> tuple[ChainSpec, ...]:
     return (
         ChainSpec("publish", publish),
         ChainSpec("loopback", loopback),
-        ChainSpec("prerouting", (local,), "nat", "prerouting", -100),
+        ChainSpec("prerouting", (*resolver, local), "nat", "prerouting", -100),
         ChainSpec("published", (mark,), "filter", "prerouting", -99),
         ChainSpec("output", output, "nat", "output", -100),
         ChainSpec("postrouting", _postrouting(), "nat", "postrouting", 100),
@@ -354,7 +357,9 @@ def _host() -> tuple[Rule, ...]:
         rule(own, lang.ip_protocol("icmp"), lang.accept()),
         rule(own6, lang.l4proto("ipv6-icmp"), lang.accept()),
         rule(lang.icmpv6("nd-neighbor-solicit", inet=True), lang.accept()),
-        rule(lang.device("iif", "internal"), lang.drop(), comment="no DNS for internal networks"),
+        rule(lang.own_port("dns4", "ip"), lang.accept(), comment="weft dns"),
+        rule(lang.own_port("dns6", "ip6"), lang.accept(), comment="weft dns"),
+        rule(lang.device("iif", "internal"), lang.drop(), comment="the host's DNS is no way out"),
         *[rule(o, lang.dport(p, 53), lang.accept()) for o in (own, own6) for p in ("udp", "tcp")],
         rule(lang.drop(), comment="the host's own services"),
     )

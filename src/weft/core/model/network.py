@@ -179,6 +179,16 @@ class Network(Record):
         """The value of an ``-o`` option."""
         return next((v for k, v in self.options if k == key), default)
 
+    @property
+    def dns(self) -> bool:
+        """Whether weft's DNS server answers in it."""
+        return self.option("dns") == "true"
+
+    @property
+    def dns_port(self) -> int:
+        """Where that listens."""
+        return int(self.option("dns_port", "53"))
+
 
 def derived_bridge(root: str, name: str) -> str:
     """The bridge's name where the user gave none."""

@@ -66,13 +66,22 @@ def create(args: Args) -> int:
 def edit(args: Args) -> int:
     """``weft net edit``."""
     from weft.engine import edit
+    from weft.frontends.cli.run import pairs
 
     isolated = args.one("isolated")
     if isolated not in ("", "true", "false"):
         raise BadInput(f"--isolated {isolated!a} is true or false")
-    change = edit.Change(_labels(args), isolated == "true" if isolated else None, args.one("nat"), _mtu(args))
+    change = edit.Change(
+        _labels(args),
+        isolated == "true" if isolated else None,
+        args.one("nat"),
+        _mtu(args),
+        pairs(args.many("opt"), "--opt"),
+    )
     if change == edit.Change():
-        raise BadInput("`weft net edit` needs something to change", "--label, --isolated, --nat or --mtu")
+        raise BadInput(
+            "`weft net edit` needs something to change", "--label, --isolated, --nat, --mtu or --opt"
+        )
     work = work_for(args)
     done = edit.edit(work, args.words[0], change)
     if not work.dry:

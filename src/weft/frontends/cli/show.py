@@ -221,7 +221,7 @@ def port(args: Args) -> int:
     """``weft port``."""
     work = looking(args)
     sandbox, _ = work.store.container(args.words[0])
-    rows = [p for e in work.store.endpoints_of(sandbox.name) for p in engine.publishes(e)]
+    rows = [p for e in work.store.endpoints_of(sandbox.name) for p in engine.publishes(work, e)]
     if args.one("format") == "json":
         as_json(rows)
     else:

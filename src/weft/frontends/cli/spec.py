@@ -24,7 +24,7 @@ GLOBAL: tuple[Flag, ...] = (
 )
 
 _CREATE: tuple[Flag, ...] = (
-    ("--driver -d", "bridge", "the driver (default: bridge)"),
+    ("--driver -d", "bridge|macvlan|ipvlan", "the driver (default: bridge)"),
     ("--subnet", "CIDR...", "a subnet, IPv4 or IPv6 (default: the first free one of the pools)"),
     ("--ip-range", "CIDR...", "where in its subnet addresses are taken from"),
     ("--gateway", "IP...", "the gateway of its subnet (default: the first address)"),
@@ -112,6 +112,7 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
             ("--isolated", "true|false", "whether members can talk to each other"),
             ("--nat", "nat|routed", "masquerade, or route"),
             ("--mtu", "N", "MTU of the bridge and all its cables"),
+            ("--opt -o", "K=V...", "dns, dns_port, dns_servers, dns_inside; without a value it goes"),
         ),
         "net:edit",
         "change a network while it is used",
@@ -441,6 +442,13 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "keep repairing, at once when the kernel tells of a change, until stopped",
         "weft watch --format json",
     ),
+    "dns": (
+        "[start|stop]",
+        (),
+        "dns:control",
+        "where names are answered: networks made with -o dns=true (docs/dns.md)",
+        "weft dns",
+    ),
     "gc": ("", (), "repair:gc", "remove what nothing wants any more", "weft gc --dry-run"),
     "spec": (
         "[--] [CMD...]",
@@ -455,6 +463,16 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "oci:hook",
         "what an OCI runtime runs as createRuntime and poststop hook: networks by annotations (docs/oci.md)",
         "weft oci-hook",
+    ),
+    "serve": (
+        "",
+        (
+            ("--docker", "", "as network and IPAM plug-in of dockerd (docs/docker.md)"),
+            ("--socket", "PATH", "where (default: /run/docker/plugins/weft.sock)"),
+        ),
+        "serve:serve",
+        "answer another engine, until stopped",
+        "weft serve --docker",
     ),
     "completion": (
         "SHELL",
@@ -473,11 +491,12 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     "again": ("WORD...", (), "life:once_more", "what a monitor becomes to start its command again", ""),
     "health": ("WORD...", (), "life:health", "what a monitor runs when a container's health has changed", ""),
     "reference": ("", (), "words:page", "docs/reference.md", "weft reference > docs/reference.md"),
+    "dns-serve": ("FD", (), "dns:serve", "the DNS server itself", ""),
     "loopback-serve": ("FD...", (), "loopback:serve", "the loopback proxy itself", ""),
 }
 
 NOT_YET = (
-    *"why doctor serve dns up down diff config status".split(),
+    *"why doctor up down diff config status".split(),
     "kernel birth",
     *"shape partition heal capture".split(),
 )

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from weft.core.model.network import Endpoint
+    from weft.core.model.network import Endpoint, Network
     from weft.core.model.publish import Publish
     from weft.engine.foreign import Wish as Join
     from weft.engine.work import Work
@@ -58,8 +58,8 @@ def setup(work: Work, line: Line, wish: Wish) -> dict[str, object]:
     wishes = [(j, ports if place is _carrier(own) else ()) for j, place in zip(joins, own, strict=True)]
     made = _attach(work, path, name, hostname, wish, requests, wishes) if own else ()
     answers = {
-        place.net.name: translate.answer(place, _mac(work, path, e), [str(c) for c in e.addresses], wish)
-        for place, e in zip(own, made, strict=True)
+        place.net.name: _answer(work, path, wish, place, endpoint)
+        for place, endpoint in zip(own, made, strict=True)
     }
     if others and not own:
         foreign.open_loopback(work, path)
@@ -170,9 +170,16 @@ def _taken(error: IfnameTaken, wishes: Sequence[Join]) -> Conflict:
     return Conflict(f"create veth pair: interface {ifname} already exists on container namespace: {exists}")
 
 
-def _mac(work: Work, path: str, endpoint: Endpoint) -> str:
-    """The MAC of a container's interface: of an ipvlan's the one that its parent has."""
+def _answer(work: Work, path: str, wish: Wish, place: Place, endpoint: Endpoint) -> dict[str, object]:
     network = work.store.network(endpoint.network)
+    # A network that was there before may answer no names, whatever Podman's file says.
+    named = place.net.dns and network.option("dns") == "true"
+    addresses = [str(c) for c in endpoint.addresses]
+    return translate.answer(place, _mac(work, path, network, endpoint), addresses, wish, named)
+
+
+def _mac(work: Work, path: str, network: Network, endpoint: Endpoint) -> str:
+    """The MAC of a container's interface: of an ipvlan's the one that its parent has."""
     if network.driver != "ipvlan":
         return endpoint.hardware
     links = work.machine.links_of(path)

@@ -106,7 +106,7 @@ def asked(net: Net, firewall: str, dns_port: int) -> Asked:
         mtu=_mtu(net),
         internal=net.internal,
         nat="routed" if routed and not net.internal else "",
-        options=_options(net, found, unmanaged) + (_dns(net, dns_port) if not unmanaged else ()),
+        options=(*_options(net, found, unmanaged), *(() if unmanaged else _dns(net, dns_port))),
         driver=net.driver,
     )
 
@@ -184,7 +184,7 @@ def _flag(net: Net, key: str) -> bool:
 
 def _dns(net: Net, port: int) -> tuple[tuple[str, str], ...]:
     """Whether weft answers names on the network's gateways (docs/dns.md)."""
-    if not net.dns:
+    if not net.dns or net.driver != "bridge":
         return ()
     options = [("dns", "true")]
     if port != 53:
@@ -293,10 +293,12 @@ def carries_ports(net: Net) -> bool:
     return net.driver == "bridge" and not net.internal and net.option("mode") != "unmanaged"
 
 
-def answer(place: Place, mac: str, addresses: Sequence[str], wish: Wish) -> dict[str, object]:
-    """What Podman is told of a container's place in a network (its status block)."""
+def answer(
+    place: Place, mac: str, addresses: Sequence[str], wish: Wish, named: bool = False
+) -> dict[str, object]:
+    """What Podman is told of a container's place in a network (its status block). ``named``: weft answers
+    names on the network's gateways."""
     net = place.net
-    named = net.dns and net.option("mode") != "unmanaged" and net.driver == "bridge"
     gateways = [s.gateway for s in net.subnets if s.gateway]
     rows = []
     for subnet, one in subnets(net):
