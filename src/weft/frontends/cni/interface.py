@@ -174,6 +174,8 @@ def delete(work: Work, call: Call, conf: Loose, kind: str) -> None:
     endpoint = work.store.endpoint(call.member, name) if work.store.has_container(call.member) else None
     if endpoint is not None and endpoint.ifname == call.ifname:
         foreign.detach(work, call.member, [name])
+    elif endpoint is None:
+        attachment.drop_unused(work, name)  # an ADD may have been killed between the network and its member
     known = [c.address for c in endpoint.addresses] if endpoint is not None else []
     ipam.remove(given, call, conf, known)
 
