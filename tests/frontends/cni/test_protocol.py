@@ -165,6 +165,17 @@ def test_weft_chooses_the_addresses(host: Host, runtime: Runtime) -> None:
     host.weft("net", "rm", "-f", "blue")
 
 
+def test_names_are_served_where_a_network_wants_it(host: Host, runtime: Runtime) -> None:
+    listing = whole(ipam={"type": "weft", "subnet": "10.6.0.0/24"}, options={"dns": "true"})
+    assert runtime.add(listing, "one", "c1", aliases=["shop"])["dns"] == {"nameservers": ["10.6.0.1"]}
+    assert runtime.add(listing, "two", "c2")["ips"][0]["address"] == "10.6.0.3/24"
+    found = host.run(["dig", "+short", "+time=2", "@10.6.0.1", "shop"], netns="c2", check=False)
+    if found.returncode != 127:
+        assert found.stdout.strip() == "10.6.0.2"
+    runtime.delete(listing, "one", "c1")
+    runtime.delete(listing, "two", "c2")
+
+
 # -- ptp, macvlan, loopback
 
 

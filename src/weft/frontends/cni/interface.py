@@ -152,6 +152,8 @@ def _result(work: Work, call: Call, wish: Wish, given: Given, network: Network, 
         if not any(r.to.version == ip.address.version and not r.prefix for r in routes):
             routes.append(Route(Address(ip.address.version, 0), 0, ip.gateway))
     dns = wish.dns if wish.dns != res.Dns() else given.dns
+    if dns == res.Dns() and network.option("dns") == "true":  # weft's own name server answers there
+        dns = res.Dns(tuple([str(p.gateway) for p in network.pools]))
     return Result(tuple(links), tuple(ips), tuple(routes), dns)
 
 
