@@ -374,6 +374,46 @@ def test_status_and_version(host: Host, runtime: Runtime) -> None:
     assert "CNI protocol versions supported" in host.run([f"{OWN}/bridge"]).stderr
 
 
+def test_an_open_network_is_reached_by_its_addresses(host: Host, runtime: Runtime) -> None:
+    """As pods have to be: from outside, from another open network, and the host's services from within."""
+    host.sh("ip link add far1 netns c5 type veth peer name up1\nip addr add 192.0.2.1/24 dev up1")
+    host.sh("ip link set up1 up\nip -n c5 addr add 192.0.2.2/24 dev far1\nip -n c5 link set far1 up")
+    host.ip("route", "add", "default", "via", "192.0.2.1", netns="c5")
+    local = {"type": "host-local", "routes": [{"dst": "0.0.0.0/0"}]}
+    lists = [
+        whole(
+            name,
+            ipMasq=False,
+            ingressPolicy=policy,
+            ipam={**local, "subnet": subnet},
+        )
+        for name, policy, subnet in (
+            ("pods", "open", "10.20.0.0/24"),
+            ("more", "open", "10.21.0.0/24"),
+            ("shut", "same-bridge", "10.22.0.0/24"),
+        )
+    ]
+    for number, listing in enumerate(lists, 1):
+        runtime.add(listing, f"id{number}", f"c{number}")
+    server, service = host.serve(80, "a pod", netns="c1"), host.serve(81, "a node")
+    assert host.fetch("http://10.20.0.2/", netns="c5").client == "192.0.2.2"
+    assert host.fetch("http://10.20.0.2/", netns="c2").client == "10.21.0.2"
+    assert host.fetch("http://192.0.2.1:81/", netns="c2").ok
+    for url, netns in (
+        ("http://10.20.0.2/", "c3"),
+        ("http://192.0.2.1:81/", "c3"),
+        ("http://10.22.0.2/", "c5"),
+    ):
+        assert not host.fetch(url, netns=netns, timeout=0.3).ok, (url, netns)
+    host.weft("repair")
+    assert host.fetch("http://10.20.0.2/", netns="c5").ok
+    server.end()
+    service.end()
+    for number, listing in enumerate(lists, 1):
+        runtime.delete(listing, f"id{number}", f"c{number}")
+    host.ip("link", "del", "up1")
+
+
 # -- the chained ones alone
 
 

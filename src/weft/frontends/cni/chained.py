@@ -110,7 +110,7 @@ def add_guard(work: Work, call: Call, conf: Loose) -> Result:
     network, _ = place(work, call, conf)
     if wanted == "isolated" and not network.isolated:
         edit(work, network.name, Change(isolated=True))
-    if wanted == "open" and not network.mixes:
+    if wanted == "open" and not network.exposed:
         raise Failure(
             UNSUPPORTED_FIELD,
             "ingressPolicy: 'open' is not supported here: the network stands, and is closed to others",

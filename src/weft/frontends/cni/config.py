@@ -165,8 +165,10 @@ def policy(conf: Loose) -> str:
 
 
 def _open(conf: Loose, given: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Members of an open network may be reached by those of other networks that mix."""
-    return [("isolate", "false")] if policy(conf) == "open" and "isolate" not in dict(given) else []
+    """Members of an open network are reached by whoever routes to them, other open networks too."""
+    known = dict(given)
+    wanted = {"isolate": "false", "exposed": "true"} if policy(conf) == "open" else {}
+    return [pair for pair in wanted.items() if pair[0] not in known]
 
 
 def _macvlan(conf: Loose, name: str, mtu: int) -> NetworkRequest:
