@@ -65,6 +65,7 @@ SETS = {
     "isolated": "networks whose members cannot talk to each other",
     "mixing": "networks whose members may reach those of other networks (option isolate=false or true)",
     "shared": "of these, the ones that all of these reach (isolate=false)",
+    "exposed": "networks whose members others reach by their own addresses (option exposed=true)",
     "own": "gateways' addresses",
     "taken": "every address once: none is given out twice, whatever the database says",
     "subnet": "subnets into which nobody routes from outside",

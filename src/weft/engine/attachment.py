@@ -42,6 +42,9 @@ def was_other(work: Work, member: str, target: str, name: str, ifname: str) -> b
 
 def drop_unused(work: Work, name: str) -> None:
     """Takes a network back that was made for somebody who could not join."""
+    found = work.store.find_network(name)
+    if found is None or not foreign.unused(work, found):
+        return
     with work.machine.lock():
         work.recover()
         found = work.store.find_network(name)
@@ -158,7 +161,3 @@ def _again(endpoint: Endpoint) -> Join:
         routes=tuple([route + kind for route, kind in zip(routes, kinds, strict=True)]),
         options=endpoint.options,
     )
-
-
-def open_up(work: Work, name: str) -> None:
-    """Members of a network may be reached by those of other networks that mix. Not yet of one that stands."""

@@ -236,7 +236,7 @@ def test_wrong_environments(host: Host, inner: Inner) -> None:
         "CNI_ARGS": ("x", "=", ";;", "a=b;c", "x" * 70_000),
     }.items():  # fmt: skip
         for value in values:
-            status, said = inner.call("weft", conf, **{name: value})
+            status, said = inner.call("weft", conf, "", **{name: value})
             assert (status, said["code"]) == (1, 4), (name, value, said)
             if name not in ("CNI_COMMAND",):
                 assert name in said["msg"], said

@@ -165,6 +165,17 @@ def test_weft_chooses_the_addresses(host: Host, runtime: Runtime) -> None:
     host.weft("net", "rm", "-f", "blue")
 
 
+def test_names_are_served_where_a_network_wants_it(host: Host, runtime: Runtime) -> None:
+    listing = whole(ipam={"type": "weft", "subnet": "10.6.0.0/24"}, options={"dns": "true"})
+    assert runtime.add(listing, "one", "c1", aliases=["shop"])["dns"] == {"nameservers": ["10.6.0.1"]}
+    assert runtime.add(listing, "two", "c2")["ips"][0]["address"] == "10.6.0.3/24"
+    found = host.run(["dig", "+short", "+time=2", "@10.6.0.1", "shop"], netns="c2", check=False)
+    if found.returncode != 127:
+        assert found.stdout.strip() == "10.6.0.2"
+    runtime.delete(listing, "one", "c1")
+    runtime.delete(listing, "two", "c2")
+
+
 # -- ptp, macvlan, loopback
 
 
@@ -229,7 +240,7 @@ def test_host_locals_files_are_its_own(host: Host, runtime: Runtime) -> None:
         "printf 'old\\r\\neth0' > /var/lib/cni/networks/net9/10.10.0.2\n"
         "printf 10.10.0.2 > /var/lib/cni/networks/net9/last_reserved_ip.0"
     )
-    conf = {"cniVersion": "1.0.0", "name": "net9", "type": "bridge"}
+    conf: dict[str, Any] = {"cniVersion": "1.0.0", "name": "net9", "type": "bridge"}
     conf["ipam"] = {"type": "host-local", "subnet": "10.10.0.0/24", "rangeEnd": "10.10.0.4"}
     result = runtime.call("ADD", conf, "one", "/run/netns/c1", plugin="host-local")
     assert result == {
@@ -363,6 +374,46 @@ def test_status_and_version(host: Host, runtime: Runtime) -> None:
     assert "CNI protocol versions supported" in host.run([f"{OWN}/bridge"]).stderr
 
 
+def test_an_open_network_is_reached_by_its_addresses(host: Host, runtime: Runtime) -> None:
+    """As pods have to be: from outside, from another open network, and the host's services from within."""
+    host.sh("ip link add far1 netns c5 type veth peer name up1\nip addr add 192.0.2.1/24 dev up1")
+    host.sh("ip link set up1 up\nip -n c5 addr add 192.0.2.2/24 dev far1\nip -n c5 link set far1 up")
+    host.ip("route", "add", "default", "via", "192.0.2.1", netns="c5")
+    local = {"type": "host-local", "routes": [{"dst": "0.0.0.0/0"}]}
+    lists = [
+        whole(
+            name,
+            ipMasq=False,
+            ingressPolicy=policy,
+            ipam={**local, "subnet": subnet},
+        )
+        for name, policy, subnet in (
+            ("pods", "open", "10.20.0.0/24"),
+            ("more", "open", "10.21.0.0/24"),
+            ("shut", "same-bridge", "10.22.0.0/24"),
+        )
+    ]
+    for number, listing in enumerate(lists, 1):
+        runtime.add(listing, f"id{number}", f"c{number}")
+    server, service = host.serve(80, "a pod", netns="c1"), host.serve(81, "a node")
+    assert host.fetch("http://10.20.0.2/", netns="c5").client == "192.0.2.2"
+    assert host.fetch("http://10.20.0.2/", netns="c2").client == "10.21.0.2"
+    assert host.fetch("http://192.0.2.1:81/", netns="c2").ok
+    for url, netns in (
+        ("http://10.20.0.2/", "c3"),
+        ("http://192.0.2.1:81/", "c3"),
+        ("http://10.22.0.2/", "c5"),
+    ):
+        assert not host.fetch(url, netns=netns, timeout=0.3).ok, (url, netns)
+    host.weft("repair")
+    assert host.fetch("http://10.20.0.2/", netns="c5").ok
+    server.end()
+    service.end()
+    for number, listing in enumerate(lists, 1):
+        runtime.delete(listing, f"id{number}", f"c{number}")
+    host.ip("link", "del", "up1")
+
+
 # -- the chained ones alone
 
 
@@ -469,10 +520,9 @@ def test_an_end_that_nobody_told(host: Host, runtime: Runtime) -> None:
     runtime.delete(listing, "two")  # without prevResult
 
 
+@pytest.mark.campaign
 def test_a_reference_plugin_with_wefts_ipam(host: Host, runtime: Runtime) -> None:
-    """Where Debian's plug-ins are installed: their ptp asks weft's host-local."""
-    if host.run(["test", "-x", f"{REFERENCE}/ptp"], check=False).returncode:
-        pytest.skip("containernetworking-plugins is not installed")
+    """Their ptp asks weft's host-local."""
     host.run(["cp", f"{REFERENCE}/ptp", f"{OWN}/their-ptp"])
     plugin = {"type": "their-ptp", "ipam": {"type": "host-local", "subnet": "10.15.0.0/24"}}
     listing = {"cniVersion": "1.0.0", "name": "theirs", "plugins": [plugin]}

@@ -122,12 +122,12 @@ def _cutoff(key: str, value: str) -> str:
 _SUBLINK = ("parent", "mode", "bclim")
 _BRIDGED = (
     "bridge enable_icc enable_ip_masquerade gateway_mode_ipv4 gateway_mode_ipv6 host_binding host_ipv4"
-    " host_ipv6 isolate unmanaged ptp gateway_address"
+    " host_ipv6 isolate unmanaged ptp gateway_address exposed"
 ).split()
 #: What is kept with a network; the others are its fields.
 KEPT = (
     "ifname_prefix host_ipv4 host_ipv6 parent mode bclim isolate unmanaged metric no_default_route"
-    " ptp gateway_address dns dns_port dns_servers dns_inside"
+    " ptp gateway_address exposed dns dns_port dns_servers dns_inside"
 ).split()
 
 #: What each key takes; its value comes back as it is kept.
@@ -153,6 +153,7 @@ _KEYS: dict[str, Callable[[str, str], str]] = {
     "no_default_route": _flag,
     "ptp": _flag,
     "gateway_address": _flag,
+    "exposed": _flag,
     "dns": _flag,
     "dns_port": _port,
     "dns_servers": _servers,

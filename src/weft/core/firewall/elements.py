@@ -33,7 +33,8 @@ def network_elements(network: Network) -> tuple[ElementAdd, ...]:
     found.append(_inet("same", (bridge, bridge), said))
     flags = {
         # An adopted bridge may be the host's own way to its LAN: its services stay reachable by it.
-        "shielded": not network.adopted,
+        "shielded": not network.adopted and not network.exposed,
+        "exposed": network.exposed,
         "internal": network.internal,
         "isolated": network.isolated,
         "mixing": network.mixes,
@@ -82,7 +83,8 @@ def _pool_elements(network: Network, pool: Pool, said: str) -> list[ElementAdd]:
     found = [_inet(f"own{v}", (bridge, gateway), said), _inet(f"taken{v}", (bridge, gateway), said)]
     if network.nat == "routed":
         return [*found, _inet(f"routed{v}", (subnet,), said)]
-    found += [_inet(f"subnet{v}", (subnet,), said), _inet(f"nat{v}", (subnet,), said)]
+    found += [] if network.exposed else [_inet(f"subnet{v}", (subnet,), said)]
+    found.append(_inet(f"nat{v}", (subnet,), said))
     shown = network.option(f"host_ipv{v}")
     if shown:
         found.append(_inet(f"snat{v}", (subnet,), said, ((f"ipv{v}_addr", shown),)))

@@ -143,6 +143,7 @@ _INET_SETS = (
     SetSpec("isolated", ("ifname",)),
     SetSpec("mixing", ("ifname",)),
     SetSpec("shared", ("ifname",)),
+    SetSpec("exposed", ("ifname",)),
     *_both("own", ("ifname",)),
     *_both("taken", ("ifname",)),
     *_both("subnet", (), interval=True),
@@ -346,6 +347,7 @@ def _entering() -> tuple[Rule, ...]:
         rule(routed[1], lang.l4proto("ipv6-icmp"), lang.accept(), comment="routed"),
         rule(lang.open_port("open4", "ip"), lang.accept(), comment="routed and published"),
         rule(lang.open_port("open6", "ip6"), lang.accept(), comment="routed and published"),
+        rule(lang.device("oif", "exposed"), lang.accept(), comment="reached by their own addresses"),
         rule(lang.drop(), comment="not published"),
     )
 

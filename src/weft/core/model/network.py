@@ -152,6 +152,11 @@ class Network(Record):
         return any(p.subnet.version == 6 for p in self.pools)
 
     @property
+    def exposed(self) -> bool:
+        """Whether others reach its members by their own addresses, and its members the host's services."""
+        return self.managed and not self.internal and self.option("exposed") == "true"
+
+    @property
     def ptp(self) -> bool:
         """Whether its members have the gateway as their only neighbour: whom else they reach they reach by
         it."""

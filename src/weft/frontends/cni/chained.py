@@ -110,8 +110,12 @@ def add_guard(work: Work, call: Call, conf: Loose) -> Result:
     network, _ = place(work, call, conf)
     if wanted == "isolated" and not network.isolated:
         edit(work, network.name, Change(isolated=True))
-    if wanted == "open":
-        attachment.open_up(work, network.name)
+    if wanted == "open" and not network.exposed:
+        raise Failure(
+            UNSUPPORTED_FIELD,
+            "ingressPolicy: 'open' is not supported here: the network stands, and is closed to others",
+            "write it into the plug-in that makes the network (bridge or weft), which reads it too",
+        )
     return before
 
 

@@ -19,6 +19,8 @@ from weft.frontends.cni.result import Dns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from weft.core.model.address import Address
     from weft.frontends.cni.call import Call
     from weft.frontends.cni.field import Loose
@@ -162,8 +164,11 @@ def policy(conf: Loose) -> str:
     return conf.get("ingressPolicy").one_of(("open", "same-bridge", "isolated", ""), "")
 
 
-def _open(conf: Loose, given: object) -> list[tuple[str, str]]:
-    return [("isolate", "false")] if policy(conf) == "open" and not given else []
+def _open(conf: Loose, given: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Members of an open network are reached by whoever routes to them, other open networks too."""
+    known = dict(given)
+    wanted = {"isolate": "false", "exposed": "true"} if policy(conf) == "open" else {}
+    return [pair for pair in wanted.items() if pair[0] not in known]
 
 
 def _macvlan(conf: Loose, name: str, mtu: int) -> NetworkRequest:

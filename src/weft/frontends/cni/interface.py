@@ -152,6 +152,8 @@ def _result(work: Work, call: Call, wish: Wish, given: Given, network: Network, 
         if not any(r.to.version == ip.address.version and not r.prefix for r in routes):
             routes.append(Route(Address(ip.address.version, 0), 0, ip.gateway))
     dns = wish.dns if wish.dns != res.Dns() else given.dns
+    if dns == res.Dns() and network.option("dns") == "true":  # weft's own name server answers there
+        dns = res.Dns(tuple([str(p.gateway) for p in network.pools]))
     return Result(tuple(links), tuple(ips), tuple(routes), dns)
 
 
@@ -174,6 +176,8 @@ def delete(work: Work, call: Call, conf: Loose, kind: str) -> None:
     endpoint = work.store.endpoint(call.member, name) if work.store.has_container(call.member) else None
     if endpoint is not None and endpoint.ifname == call.ifname:
         foreign.detach(work, call.member, [name])
+    elif endpoint is None:
+        attachment.drop_unused(work, name)  # an ADD may have been killed between the network and its member
     known = [c.address for c in endpoint.addresses] if endpoint is not None else []
     ipam.remove(given, call, conf, known)
 
