@@ -69,7 +69,7 @@ def mend(work: Work) -> None:
         return
     try:
         if work.store.wants_dns():
-            work.say("the DNS server was killed: starting it again")
+            work.say("the DNS server did not run: starting it again")
             work.machine.start_dns()
             return
         work.machine.stop_dns()
