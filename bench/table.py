@@ -25,7 +25,9 @@ QUESTIONS = {
     "containers": ("tmpfs",),
     "repair": ("tmpfs",),
     "publish": ("memory", "tmpfs", "disk"),
+    "netavark": ("tmpfs", "disk"),
     "traffic": ("memory",),
+    "cni": ("tmpfs",),
     "dns": ("tmpfs",),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")

@@ -29,7 +29,8 @@ def launcher() -> str:
 
 
 class Watched:
-    """The part of LinuxMachine (core/boundary.Machine) that knows monitors, logs and the DNS server."""
+    """The part of LinuxMachine (core/boundary.Machine) that knows monitors, logs, terminals, the DNS server,
+    and who others are."""
 
     def __init__(self, root: str, state_dir: str, run_dir: str) -> None:
         self._root = root
@@ -48,6 +49,16 @@ class Watched:
         from weft.linux import process
 
         return starter.start(launch, process.Foreground)
+
+    def docker_name(self, inode: int) -> tuple[str, str]:
+        from weft.linux.engines import docker_name
+
+        return docker_name(inode)
+
+    def wait_mounted(self, path: str, seconds: float) -> bool:
+        from weft.linux.mounts import wait_mounted
+
+        return wait_mounted(path, seconds)
 
     def start_again(self, launch: Launch) -> Process:
         from weft.services.monitor import Again
@@ -145,6 +156,12 @@ class Watched:
         from weft.linux import session
 
         session.detached(launch, pid, started)
+
+    def run_plugin(self, path: str, words: Sequence[str], data: bytes) -> tuple[int, bytes]:
+        """Asks another program: its status, and what it printed. KernelError."""
+        from weft.linux import plugin
+
+        return plugin.run(path, words, data)
 
     def dns_alive(self) -> bool:
         from weft.linux import dns

@@ -63,6 +63,8 @@ SETS = {
     "shielded": "bridges from which the host's own services are out of reach",
     "internal": "networks without a way out",
     "isolated": "networks whose members cannot talk to each other",
+    "mixing": "networks whose members may reach those of other networks (option isolate=false or true)",
+    "shared": "of these, the ones that all of these reach (isolate=false)",
     "own": "gateways' addresses",
     "taken": "every address once: none is given out twice, whatever the database says",
     "subnet": "subnets into which nobody routes from outside",

@@ -388,6 +388,9 @@ class FakeMachine(Counted, Apart, Names):
     def watch(self) -> AbstractContextManager[Watch]:
         raise NotImplementedError
 
+    def run_plugin(self, path: str, words: Sequence[str], data: bytes) -> tuple[int, bytes]:
+        raise NotImplementedError
+
     def container_pid(self, engine: str, name: str) -> int:
         raise NotImplementedError
 

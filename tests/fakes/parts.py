@@ -124,3 +124,9 @@ class Apart:
 
     def heard(self) -> AbstractContextManager[Heard]:
         raise NotImplementedError("watching is tried on real machines")
+
+    def docker_name(self, inode: int) -> tuple[str, str]:
+        raise NotImplementedError("Docker's containers are tried on real machines")
+
+    def wait_mounted(self, path: str, seconds: float) -> bool:
+        raise NotImplementedError("Docker's containers are tried on real machines")

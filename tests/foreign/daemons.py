@@ -3,6 +3,7 @@ its /run, their packages installed by ``./test --all``."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import Self
 
@@ -70,10 +71,14 @@ class Docker(Daemon):
     asked = ("docker", "version")
 
     def __init__(self, host: Host, *arguments: str) -> None:
-        places = ("--data-root", "/run/docker-data", "--exec-root", "/run/docker")
+        # In the file, where others look for it as well.
+        host.write("/etc/docker/daemon.json", json.dumps({"data-root": "/run/docker-data"}))
+        places = ("--exec-root", "/run/docker")
         self.cgroup = f"weft-{host.pid}"  # the one thing that is the real machine's
         group = ("--cgroup-parent", f"/{self.cgroup}")
-        self.argv = ("dockerd", *places, "--storage-driver", "vfs", *group, *arguments)
+        # A container sees cgroups of its own: a path of the machine that it runs on would lead nowhere.
+        own = ("--default-cgroupns-mode", "private")
+        self.argv = ("dockerd", *places, "--storage-driver", "vfs", *group, *own, *arguments)
         super().__init__(host)
         links = " && ".join(f"ln -s usr/{name} {name}" for name in ("bin", "sbin", "lib", "lib64"))
         made = f"mkdir -p /run/image/usr && cd /run/image && {links} && tar c . | docker import - tiny"

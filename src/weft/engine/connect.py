@@ -11,11 +11,11 @@ from weft.core.model.target import parse_target
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsSwitch, HostsUncopy, OwnHosts
 from weft.core.ops.hop import GatewayChange
-from weft.core.ops.link import LinkDel
+from weft.core.ops.link import LinkUp
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, dns, events, ports, removal
+from weft.engine import container, dns, driven, events, ports
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
 from weft.engine.work import CONNECT, DISCONNECT
@@ -35,12 +35,14 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 class Called(Record):
     """What a namespace is called in networks, ``runc:web``, and its host name there, where somebody knows
-    better than TARGET says; ``labels`` are what its engine knows it by, ``dns`` its own name servers."""
+    better than TARGET says; ``labels`` are what its engine knows it by, ``dns`` its own name servers.
+    ``loopback``: nobody else sets its ``lo`` up."""
 
     name: str
     hostname: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     dns: tuple[str, ...] = ()
+    loopback: bool = False
 
 
 def connect(
@@ -62,7 +64,8 @@ def connect(
             )
         container.check_network(work, network)
         try:
-            return _connect(work, network, sandbox, netns, join, tuple(publish), members)
+            first = [LinkUp("lo", netns)] if called is not None and called.loopback else []
+            return _connect(work, network, sandbox, netns, join, tuple(publish), members, first)
         finally:
             work.machine.unpin()
 
@@ -75,6 +78,7 @@ def _connect(
     join: Join,
     publish: tuple[Publish, ...],
     members: container.Members,
+    first: Sequence[Op] = (),
 ) -> Endpoint:
     claims = Claims()
     join = join._replace(network=network.name)
@@ -89,7 +93,8 @@ def _connect(
         *container.shard_steps(work, [(network, endpoint)]),
         *ports.hold_ports(work, [endpoint]),
         *(_own_hosts(work, sandbox) if own else []),
-        *driver.endpoint_wants(network, sandbox, endpoint, netns),
+        *driven.endpoint_wants(network, sandbox, endpoint, netns),
+        *first,
         *_gateways(members, after, netns or sandbox.name),
         *driver.fresh_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
@@ -148,7 +153,7 @@ def _sandbox(work: Work, target: Target, called: Called | None) -> tuple[Sandbox
         raise BadInput(f"{target} is in the host's own network namespace", "it reaches every network already")
     hostname = "" if target.kind in ("pid", "path") else target.value.lower()
     hostname = called.hostname if called else hostname
-    plain = hostname if _is_hostname(hostname) else ""
+    plain = hostname if is_hostname(hostname) else ""
     sandbox = Sandbox(
         work.store.root,
         name,
@@ -178,7 +183,8 @@ def _connected_as(work: Work, inode: int) -> str:
     return ""
 
 
-def _is_hostname(text: str) -> bool:
+def is_hostname(text: str) -> bool:
+    """Whether it can stand in a hosts file."""
     from weft.core.model.names import check_hostname
 
     try:
@@ -249,9 +255,10 @@ def _switch(work: Work, name: str, path: str, old: str) -> HostsSwitch:
 
 def _gateways(before: container.Members, after: container.Members, where: str) -> list[Op]:
     """What changes about the default routes when a container's networks change."""
-    old = {r.gateway.version: r for r in driver.default_routes(before, where)}
-    ops: list[Op] = []
-    for route in driver.default_routes(after, where):
+    found = driver.default_routes(before, where)
+    old = {r.gateway.version: r for r in found if not r.beside}
+    ops: list[Op] = [r for r in driver.default_routes(after, where) if r.beside and r not in found]
+    for route in [r for r in driver.default_routes(after, where) if not r.beside]:
         was = old.get(route.gateway.version)
         if was is None:
             ops.append(route)
@@ -264,7 +271,10 @@ def _gateways(before: container.Members, after: container.Members, where: str) -
 
 def introduce(work: Work, endpoint: Endpoint) -> None:
     """Waits until a new endpoint's port forwards, then tells its neighbours who has its addresses."""
-    if not work.machine.wait_port(endpoint.host_ifname):
+    network = work.store.find_network(endpoint.network)
+    if network is None or network.driver == "ipvlan":
+        return  # its MAC is the host's, which the neighbours know
+    if network.bridged and not work.machine.wait_port(endpoint.host_ifname):
         work.say(f"warning: the bridge port {endpoint.host_ifname} does not forward after 5 s")
     with work.machine.lock():
         if not work.store.has_container(endpoint.container):
@@ -304,6 +314,9 @@ def member(work: Work, network: Network, target: Target) -> Sandbox:
         for sandbox, _ in work.store.containers():
             own = own or (len(target.value) >= 4 and sandbox.id.startswith(target.value))
     name = work.store.container(target.value)[0].name if own else foreign_name(target)
+    if not own and not work.store.has_container(name):
+        named = work.store.labelled(f"{target.kind}.name", target.value)
+        name = named[0] if len(named) == 1 else name
     if work.store.endpoint(name, network.name) is None:
         raise NotFound(
             f"{target} is not in network {network.name}", f"`weft net inspect {network.name}` shows who is"
@@ -313,7 +326,7 @@ def member(work: Work, network: Network, target: Target) -> Sandbox:
 
 def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     """The same with the lock held."""
-    from weft.engine import proxy
+    from weft.engine import proxy, removal
 
     members = members_of(work, sandbox.name)
     endpoint = next(e for _, e in members if e.network == network.name)
@@ -326,7 +339,7 @@ def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
         ops += _left_hosts(work, sandbox, network, not rest)
         ops += dns.servers(work, sandbox, [n for n, _ in members], [n for n, _ in rest])
     ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
-    ops.append(LinkDel(endpoint.host_ifname, endpoint.mark))
+    ops += driven.unplugged(network, endpoint, where)
     if where:
         ops += _other_gateways(members, rest, where)
     plan = Plan(tuple(ops))

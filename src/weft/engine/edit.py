@@ -67,6 +67,8 @@ def edit(work: Work, name: str, change: Change) -> Network:
 
 def _changed(network: Network, change: Change) -> Network:
     low = 1280 if network.ipv6 else 68
+    if not network.managed and change != Change(change.labels):
+        raise BadInput(f"only labels of network {network.name} can change", "make another one in its place")
     if change.mtu and not low <= change.mtu <= 65535:
         raise BadInput(f"MTU {change.mtu} is not between {low} and 65535")
     if network.internal and change.nat == "routed":

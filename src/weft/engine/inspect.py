@@ -40,10 +40,11 @@ def _network(work: Work, network: Network) -> dict[str, Any]:
         "subnets": [_subnet(work, network, pool) for pool in network.pools],
         "options": {k: v for k, v in network.options if k != LENT},
         "labels": dict(network.labels),
-        "bridge": network.bridge,
+        "bridge": network.bridge if network.bridged else "",
+        "parent": "" if network.bridged else network.device,
         "adopted": network.adopted,
-        "endpoints": [_endpoint(e) for e in endpoints],
-        "publish": [p for e in endpoints for p in publishes(e)],
+        "endpoints": [_endpoint(work, network, e) for e in endpoints],
+        "publish": [p for e in endpoints for p in publishes(work, e)],
     }
 
 
@@ -61,11 +62,21 @@ def _subnet(work: Work, network: Network, pool: Pool) -> dict[str, Any]:
     }
 
 
-def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+def called(work: Work, name: str) -> str:
+    """What a container of another engine is called there, ``docker:web``, where weft had to give it a name
+    before that was known."""
+    engine, colon, _ = name.partition(":")
+    if not colon or not work.store.has_container(name):
+        return name
+    known = dict(work.store.container(name)[0].labels).get(f"{engine}.name")
+    return f"{engine}:{known}" if known else name
+
+
+def _endpoint(work: Work, network: Network, endpoint: Endpoint) -> dict[str, Any]:
     return {
-        "container": endpoint.container,
+        "container": called(work, endpoint.container),
         "ifname": endpoint.ifname,
-        "host_ifname": endpoint.host_ifname,
+        "host_ifname": endpoint.host_ifname if network.bridged else "",
         "mac": endpoint.hardware,
         "addresses": [str(c) for c in endpoint.addresses],
         "aliases": list(endpoint.aliases),
@@ -73,11 +84,12 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def publishes(endpoint: Endpoint) -> list[dict[str, Any]]:
+def publishes(work: Work, endpoint: Endpoint) -> list[dict[str, Any]]:
     """The published ports of an endpoint."""
+    name = called(work, endpoint.container)
     return [
         {
-            "container": endpoint.container,
+            "container": name,
             "proto": p.proto,
             "host_ip": str(p.host),
             "host_port": p.host_port,
@@ -134,9 +146,10 @@ def _container(
     spaces = work.machine.inodes_of(state.pid) if running and state.pid else {}
     return {
         "id": sandbox.id,
-        "name": sandbox.name,
+        "name": called(work, sandbox.name),
         "engine": sandbox.name.partition(":")[0] if sandbox.target else "weft",
         "hostname": sandbox.hostname,
+        "labels": dict(sandbox.labels),
         "state": "exited" if gone else state.word,
         "pid": state.pid if running else None,
         "pids": sorted(inside.get(sandbox.name, [])),
@@ -145,7 +158,7 @@ def _container(
         "network_mode": sandbox.mode or "networks",
         "networks": {e.network: _membership(e, networks[e.network]) for e in endpoints},
         "namespaces": spaces or ({"net": inode} if inode else {}),
-        "publish": [p for e in endpoints for p in publishes(e)],
+        "publish": [p for e in endpoints for p in publishes(work, e)],
         "limits": limits(work, sandbox, state, used),
         "command": list(sandbox.command),
         "dns": list(sandbox.dns),

@@ -9,6 +9,7 @@ from weft.core.model.target import parse_target
 from weft.core.ops.wire import LinkRemove
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
+from weft.engine.inspect import called
 from weft.engine.target import place
 from weft.engine.work import WIRE
 
@@ -100,6 +101,8 @@ class Atlas:
         for name in space.names:
             if self._work.store.has_container(name):
                 return name, name
+        for sandbox in self._work.store.foreign_at(space.inode):
+            return (space.names or (str(space.pid),))[0], sandbox.name
         pid = str(space.pid) if space.pid else f"net:[{space.inode}]"
         return space.names[0] if space.names else pid, space.container
 
@@ -128,6 +131,8 @@ class Atlas:
         if found is None and seen.link.kind == "veth":
             other = self.other(seen)
             found = owner_of(other.link.altnames, other.link.alias) if other else None
+        if found is not None and found.kind == "container" and found.root == self._root:
+            found = found._replace(name=called(self._work, found.name))
         return owner_text(found, self._root)
 
     def row(self, seen: Seen) -> dict[str, Any]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
 from weft.core.drivers import options
-from weft.core.model.errors import BadInput, Conflict, NotOurs
+from weft.core.model.errors import BadInput, Conflict, NotFound, NotOurs
 from weft.core.model.names import check_ifname, check_name, mark
-from weft.core.model.network import DEFAULT, Network, derived_bridge
+from weft.core.model.network import DEFAULT, ENGINE, Network, derived_bridge
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import dns, events, pools
+from weft.engine import dns, driven, events, pools
 from weft.engine.work import NETWORK
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
 
 _MTU = (68, 65535)
+DRIVERS = ("bridge", "macvlan", "ipvlan")
 #: RFC 8200: every link that carries IPv6 takes packets of this size.
 _MTU6 = 1280
 
@@ -42,6 +43,7 @@ class NetworkRequest(Record):
     isolated: bool = False
     nat: str = ""
     options: tuple[tuple[str, str], ...] = ()
+    driver: str = "bridge"
 
 
 class Checked(Record):
@@ -68,7 +70,9 @@ def check(request: NetworkRequest) -> Checked:
 
 
 def _check(request: NetworkRequest) -> Checked:
-    given = options.parse(request.options)
+    if request.driver not in DRIVERS:
+        raise BadInput(f"no driver {request.driver!a}", f"there are {', '.join(DRIVERS)}")
+    given = options.parse(request.options, request.driver)
     request = _with_options(request, given)
     asked = pools.parse(request.subnets, request.gateways, request.ranges, request.aux)
     asked = asked._replace(ipv6=request.ipv6, ipv4=given.get("ipv4", "true") == "true")
@@ -82,6 +86,10 @@ def _check(request: NetworkRequest) -> Checked:
     low, high = (_MTU6 if six else _MTU[0]), _MTU[1]
     if request.mtu and not low <= request.mtu <= high:
         raise BadInput(f"MTU {request.mtu} is not between {low} and {high}")
+    if request.driver != "bridge":
+        _check_sublink(request)
+    if given.get("unmanaged") == "true" and not request.bridge:
+        raise BadInput("option unmanaged needs --bridge", "a bridge that is there is used as it is")
     if request.nat not in ("", "nat", "routed"):
         raise BadInput(f"--nat {request.nat!a} is not nat or routed")
     if request.internal and request.nat == "routed":
@@ -89,6 +97,14 @@ def _check(request: NetworkRequest) -> Checked:
             "--internal conflicts with --nat routed", "an internal network has no way out and none in"
         )
     return Checked(request, asked)
+
+
+def _check_sublink(request: NetworkRequest) -> None:
+    """What is a bridge's alone: members of macvlan and ipvlan are on the wire, past the host."""
+    flags = {"--bridge": request.bridge, "--isolated": request.isolated, "--nat": request.nat}
+    for flag, given in flags.items():
+        if given:
+            raise BadInput(f"{flag} is for the bridge driver, not for {request.driver}")
 
 
 def _with_options(request: NetworkRequest, given: dict[str, str]) -> NetworkRequest:
@@ -123,10 +139,12 @@ def make(work: Work, checked: Checked) -> Network:
     facts = work.machine.host_facts()
     known = work.store.networks()
     network = _decide(work, checked, facts, known)
-    found = _check_host(work, network, facts, known)
-    if found is not None:
-        network = _adopted(network, found)
-    pools.check_clashes(network.pools, network.bridge, facts, known)
+    if network.bridged:
+        found = _check_host(work, network, facts, known)
+        network = network if found is None else _adopted(network, found)
+    else:
+        network = _on_parent(work, network, facts)
+    pools.check_clashes(network.pools, network.device, _others(network, facts), known)
     dns.check(work, network)
     plan = _plan(work, network, facts, first=not known)
     if work.dry:
@@ -143,8 +161,16 @@ def make(work: Work, checked: Checked) -> Network:
     return network
 
 
+def _others(network: Network, facts: HostFacts) -> HostFacts:
+    """Whose subnets a network must stay clear of: whoever uses a LAN that is there has its subnet from the
+    user; and an engine that says what it wants is not kept from it by what stands in a file of engines."""
+    if not network.managed:
+        return facts._replace(routes=(), kept=())
+    return facts._replace(kept=()) if ENGINE in dict(network.labels) else facts
+
+
 def _tell(work: Work, network: Network, facts: HostFacts) -> None:
-    if network.internal:
+    if network.internal or not network.managed:
         return
     if network.ipv4 and not facts.forwarding:
         work.say("switched net.ipv4.ip_forward on: containers reach other networks through this host")
@@ -173,6 +199,7 @@ def _decide(work: Work, checked: Checked, facts: HostFacts, known: tuple[Network
         isolated=request.isolated,
         nat=request.nat or "nat",
         follows_mtu=not request.mtu,
+        driver=request.driver,
         options=request.options,
     )
     found = pools.decide(checked.asked, network.id, facts, known, work.machine.auto_pools())
@@ -196,6 +223,10 @@ def _check_host(
                 f"another weft root has it, or see: nft list table {family} weft",
             )
     link = facts.link(network.bridge)
+    if link is None and not network.managed:
+        raise NotFound(
+            f"there is no bridge {network.bridge} to be used as it is", "make it, or leave unmanaged out"
+        )
     if link is None or network.mark in link.altnames:
         return None
     if link.kind != "bridge" or any(name.startswith("weft:") for name in link.altnames):
@@ -207,8 +238,32 @@ def _check_host(
     return work.machine.bridge_fact(network.bridge)
 
 
+def _on_parent(work: Work, network: Network, facts: HostFacts) -> Network:
+    """A macvlan or ipvlan network on its parent, the link of the default route where none is named. BadInput,
+    NotFound."""
+    parent = network.option("parent") or facts.uplink
+    if not parent:
+        raise BadInput(
+            f"{network.driver} needs a link to be on, and no default route names one", "-o parent=IF"
+        )
+    link = next((one for one in work.machine.links_of("") if parent in (one.ifname, *one.altnames)), None)
+    if link is None:
+        raise NotFound(f"there is no interface {parent} to be the parent of network {network.name}")
+    most = link.mtu or network.mtu
+    if network.mtu > most and not network.follows_mtu:
+        raise BadInput(f"MTU {network.mtu} is larger than that of {parent}, {most}")
+    mtu = most if network.follows_mtu else network.mtu
+    others = [pair for pair in network.options if pair[0] != "parent"]
+    kept = tuple(sorted([*others, ("parent", link.ifname or parent)]))
+    return network._replace(options=kept, mtu=mtu, follows_mtu=False)
+
+
 def _adopted(network: Network, found: BridgeFact) -> Network:
-    """The network on a bridge that was there before: its gateway is the address that the bridge has."""
+    """The network on a bridge that was there before: its gateway is the address that the bridge has; where it
+    is to be used as it is, the one that was asked for."""
+    if not network.managed:
+        mtu = found.mtu if network.follows_mtu else network.mtu
+        return network._replace(adopted=True, mtu=mtu, follows_mtu=False)
     chosen = []
     for pool in network.pools:
         has = next((c.address for c in found.addresses if c.address in pool.subnet), None)
@@ -226,20 +281,20 @@ def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
     link = facts.link(network.mark)
     if link is not None:
         ops.append(LinkDel(link.ifname, network.mark))
-    for op in driver.tables_want(network.root):
+    for op in driver.tables_want(network.root) if network.bridged else ():
         if isinstance(op, TableAdd):
             there = facts.table(op.family) is not None
             if there and first:
                 ops.append(TableDel(op.family, op.table))
             if first or not there:
                 ops.append(op)
-    if not network.internal:
+    if network.managed and not network.internal:
         ops += _forwarding(network, facts)
     from weft.core.firewall.foreign import foreign_wants  # much to import, and not for every command
 
-    wanted = driver.network_wants(network, work.hosts_file(network.name))
-    foreign = foreign_wants(network, work.machine.foreign_facts())
-    return Plan((*ops, *wanted, *foreign, *dns.wants(network)))
+    wanted = driven.network_wants(network, work.hosts_file(network.name))
+    other = foreign_wants(network, work.machine.foreign_facts()) if network.managed else ()
+    return Plan((*ops, *wanted, *other, *dns.wants(network)))
 
 
 def _forwarding(network: Network, facts: HostFacts) -> list[Op]:
@@ -335,17 +390,19 @@ def _remove(work: Work, network: Network, members: list[str]) -> None:
 def _removal(work: Work, network: Network, last: bool) -> Plan:
     """The way back of making it. Ports that something still holds go as a group, with one wait."""
     made = (*driver.tables_want(network.root),) if last else ()
-    wanted = driver.network_wants(network, work.hosts_file(network.name))
+    wanted = driven.network_wants(network, work.hosts_file(network.name))
     if last:
         # The elements go with their tables.
         wanted = tuple([op for op in wanted if op.kind != "nft"])
     from weft.core.firewall.foreign import foreign_unwants
 
-    foreign = foreign_unwants(network.bridge, work.machine.foreign_facts())
+    foreign = foreign_unwants(network.bridge, work.machine.foreign_facts()) if network.managed else ()
     return Plan((*_ports_away(network), *Plan((*made, *wanted)).undo().ops, *foreign))
 
 
 def _ports_away(network: Network) -> list[Op]:
     """All ports, further bridges and what joins them, each kind with one wait."""
+    if not network.bridged:
+        return []
     groups = [network.group, *([network.shard_group] if network.shards else [])]
     return [LinkGroupDel(group) for group in groups]

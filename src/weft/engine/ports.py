@@ -22,7 +22,12 @@ def published(
     """Endpoints with the ports: those belong to the first network that has a way out. Conflict, BadInput."""
     if not wanted:
         return members
-    place = next((i for i, (network, _) in enumerate(members) if not network.internal), -1)
+    place = next((i for i, (n, _) in enumerate(members) if n.managed and not n.internal), -1)
+    if place < 0 and not members[0][0].managed:
+        raise BadInput(
+            f"--publish: members of network {members[0][0].name} are reached by their own addresses",
+            "nothing of what they send and get passes this host",
+        )
     if place < 0:
         raise BadInput(
             f"--publish: network {members[0][0].name} is internal, nothing comes in", "use another network"

@@ -34,23 +34,38 @@ def publish(work: Work, network: str, name: str, specs: Sequence[str]) -> tuple[
         work.recover()
         found = work.store.network(network)
         endpoint = _endpoint(work, found, connect.member(work, found, target).name)
-        if found.internal:
-            raise BadInput(
-                f"network {found.name} is internal, nothing comes in", "publish on another network"
-            )
-        container.check_network(work, found)
-        added = ports.claim_ports(work, endpoint, wanted, Claims())
-        plan = _plan(work, found, endpoint, added)
-        if work.dry:
-            work.show(plan)
-            return added
+        return _publish(work, found, endpoint, wanted)
 
-        def wish() -> None:
-            for one in added:
-                work.store.add_publish(endpoint, one)
 
-        work.settle(work.make(PUBLISH, _subject(found, endpoint, added), plan, wish))
+def add(work: Work, endpoint: Endpoint, wanted: Sequence[Publish]) -> tuple[Publish, ...]:
+    """The same for an endpoint that is known, and ports that are read."""
+    with work.machine.lock():
+        work.recover()
+        found = work.store.network(endpoint.network)
+        return _publish(work, found, _endpoint(work, found, endpoint.container), wanted)
+
+
+def _publish(
+    work: Work, found: Network, endpoint: Endpoint, wanted: Sequence[Publish]
+) -> tuple[Publish, ...]:
+    """The lock is held."""
+    if found.internal:
+        raise BadInput(f"network {found.name} is internal, nothing comes in", "publish on another network")
+    if not found.managed:
+        raise BadInput(f"members of network {found.name} are reached by their own addresses")
+    container.check_network(work, found)
+    added = ports.claim_ports(work, endpoint, wanted, Claims())
+    plan = _plan(work, found, endpoint, added)
+    if work.dry:
+        work.show(plan)
         return added
+
+    def wish() -> None:
+        for one in added:
+            work.store.add_publish(endpoint, one)
+
+    work.settle(work.make(PUBLISH, _subject(found, endpoint, added), plan, wish))
+    return added
 
 
 def _endpoint(work: Work, network: Network, name: str) -> Endpoint:

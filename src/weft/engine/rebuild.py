@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from weft.core.model.errors import BadInput, Conflict
 from weft.core.model.names import check_name, mark
-from weft.core.model.network import Sandbox
+from weft.core.model.network import EGRESS, Sandbox
 from weft.core.model.state import State
+from weft.core.ops.traffic import queue_mark
 from weft.core.plan import rebuild
 from weft.engine import target
 from weft.engine.work import DNS
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 #: What leaves no trace outside the database.
 UNTRACED = (
+    "macvlan and ipvlan networks, and which networks mix or are used as they are",
     "labels, address ranges and reserved addresses of networks",
     "commands, --rm, gateway priorities, sysctls and routes of containers",
     "processes of containers that use another's network, where there are no cgroups",
@@ -56,7 +58,8 @@ def remember(
 
 def known_marks(networks: Iterable[Network], everyone: Iterable[Sequence[Endpoint]]) -> set[str]:
     """The marks of all bridges and cables that are wanted."""
-    found = {endpoint.mark for endpoints in everyone for endpoint in endpoints}
+    known = [endpoint for endpoints in everyone for endpoint in endpoints]
+    found = {endpoint.mark for endpoint in known} | {queue_mark(e) for e in known if e.option(EGRESS)}
     for network in networks:
         found |= {network.mark, *[mark(network.shard_id(n + 1)) for n in range(network.shards)]}
     return found
@@ -150,13 +153,19 @@ def _sandboxes(work: Work, endpoints: list[Endpoint], seen: Inventory) -> list[S
     donors = {work.machine.netns_inode(name): name for name in own if name in placed}
     found = [_own(work, name, placed, donors, seen) for name in own]
     for name in sorted(placed.difference(own)):
-        place = target.find(work, name)
+        path = _sandbox_path(name)
+        place = target.find(work, name) or (target.find(work, path) if path else None)
         work.machine.unpin()
         if place is not None:
-            found.append(
-                Sandbox(work.store.root, name, _named(endpoints, name), target=name, inode=place.inode)
-            )
+            hostname, shown = _named(endpoints, name), path if place.netns == path else name
+            found.append(Sandbox(work.store.root, name, hostname, target=shown, inode=place.inode))
     return found
+
+
+def _sandbox_path(name: str) -> str:
+    """Where the namespace of a sandbox of Docker's is that is known by its id alone (engine/docker.py)."""
+    engine, _, id = name.partition(":")
+    return f"/run/docker/netns/{id}" if engine == "docker" and "/" not in id else ""
 
 
 def _named(endpoints: list[Endpoint], name: str) -> str:

@@ -12,7 +12,7 @@ from weft.core.ops.file import HostsDel, HostsFileDel
 from weft.core.ops.loopback import LoopbackDel
 from weft.core.ops.netns import NetnsEnd
 from weft.core.plan.plan import Plan
-from weft.engine import events, group, proxy
+from weft.engine import events, proxy
 from weft.engine.work import CONTAINER, DETACH
 
 TYPE_CHECKING = False
@@ -139,6 +139,8 @@ def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
         ops += Plan(endpoint_elements(networks[endpoint.network], endpoint)).undo().ops
     ops += driver.flush_wants([p for e in endpoints for p in e.publish])
     ops += forget_names(work, networks, endpoints, going)
+    from weft.engine import group  # not for whoever only leaves a network
+
     return Plan((*ops, *_own_files(work, found), *_names(found), *group.goes(work, found)))
 
 

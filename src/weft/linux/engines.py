@@ -26,12 +26,25 @@ _RUN_STORAGE = "/run/containers/storage"
 _SPACES = {"moby": "docker", "k8s.io": "cri"}
 _STORED = ("overlay-containers", "vfs-containers", "btrfs-containers", "zfs-containers")
 _SHORT = 12
+_HEX = frozenset("0123456789abcdef")
 
 
 def pid_of(engine: str, name: str) -> int:
     """The first process of an engine's container, by its name, its id, or the beginning of that. NotFound;
     BadInput when several begin so."""
     return Engines().pid_of(engine, name)
+
+
+def docker_name(inode: int) -> tuple[str, str]:
+    """What Docker calls the container that has a network namespace, and its id; "" where it says nothing."""
+    from weft.linux import process
+
+    engines = Engines()
+    for pid in process.in_namespaces([inode], "net").get(inode, []):
+        found = engines.docker_of(pid)
+        if found is not None:
+            return found.name, found.id
+    return "", ""
 
 
 class Engines:
@@ -50,6 +63,20 @@ class Engines:
         """What an engine calls the container of a process; None when it is in none."""
         found = self._container(pid)
         return None if found is None else self._named(found, pid)
+
+    def docker_of(self, pid: int) -> EngineName | None:
+        """What Docker calls the container of a process, wherever below its cgroups that is: by the ids in its
+        path of which Docker has a file."""
+        text = _read(f"{self._proc}/{pid}/cgroup", 1 << 16).decode(errors="replace")
+        for part in dict.fromkeys(text.replace("\n", "/").replace(".scope", "").split("/")):
+            id = part.rpartition("-")[2]
+            if len(id) == 64 and frozenset(id) <= _HEX:
+                said = self._json(f"{self._docker_root()}/containers/{id}/config.v2.json", _ONE)
+                name = said.get("Name") if isinstance(said, dict) else None
+                if isinstance(name, str) and 1 < len(name) < 256:
+                    return EngineName("docker", name.lstrip("/"), id)
+        found = self.name_of(pid)
+        return found if found is not None and found.engine == "docker" else None
 
     def _container(self, pid: int) -> InCgroup | None:
         try:

@@ -94,3 +94,32 @@ def bind_etc(name: str, say: Callable[[str], None]) -> None:
         except OSError as error:
             why = posix.strerror(error.errno or 0)
             say(f"warning: {where}/{entry} is not bound over /etc/{entry}: {why}")
+
+
+def wait_mounted(path: str, seconds: float) -> bool:
+    """Whether something is mounted on a path, waiting until it is: the mount table tells when it changes
+    (proc_pid_mountinfo(5))."""
+    import os
+    from select import POLLPRI, poll
+    from time import monotonic
+
+    until = monotonic() + seconds
+    table = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        waiting = poll()
+        waiting.register(table, POLLPRI)
+        while not _is_mounted(path):
+            left = until - monotonic()
+            if left <= 0:
+                return False
+            waiting.poll(left * 1000)
+            os.lseek(table, 0, os.SEEK_SET)
+        return True
+    finally:
+        os.close(table)
+
+
+def _is_mounted(path: str) -> bool:
+    with open("/proc/self/mountinfo", "rb") as file:
+        wanted = path.encode("utf-8", "surrogateescape").replace(b" ", b"\\040")
+        return any(line.split(b" ", 5)[4] == wanted for line in file)

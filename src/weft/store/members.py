@@ -12,7 +12,7 @@ from weft.core.plan.plan import dump_spec, load_spec
 from weft.store import texts
 from weft.store.lean import sqlite
 from weft.store.networks import WANTS_DNS, Networks
-from weft.store.schema import CONTAINER, ENDPOINT, hop, one_of, some, whole
+from weft.store.schema import CONTAINER, ENDPOINT, hop, hop_words, one_of, some, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,6 +131,10 @@ class Members(Networks):
             near = [pair for pair in self.containers() if pair[0].id.startswith(name)]
             if len(near) == 1:
                 return near[0]
+            engine, colon, called = name.partition(":")
+            named = self.labelled(f"{engine}.name", called) if colon else []
+            if len(named) == 1:
+                return self.container(named[0])
         if row is None:
             raise NotFound(f"no container {name!a}", "`weft ps -a` lists them")
         return self._read(self._container, row)
@@ -149,6 +153,13 @@ class Members(Networks):
         """Those whose network namespace had this inode when they were connected."""
         sql = f"SELECT {CONTAINER} FROM container WHERE target<>'' AND inode=? ORDER BY name"
         return [self._read(self._container, row)[0] for row in self._all(sql, inode)]
+
+    def set_foreign(self, sandbox: Sandbox) -> None:
+        """Stores what became known of a namespace of somebody else's: inode, host name, labels."""
+        self._db.execute(
+            "UPDATE container SET hostname=?, inode=?, labels=? WHERE name=? AND target<>''",
+            (sandbox.hostname, sandbox.inode, texts.join(sandbox.labels), sandbox.name),
+        )
 
     def labelled(self, key: str, value: str) -> list[str]:
         """The namespaces of others that have a label."""
@@ -201,7 +212,7 @@ class Members(Networks):
     def _add_endpoint(self, endpoint: Endpoint) -> None:
         place = (endpoint.network, endpoint.container)
         words = (" ".join(endpoint.aliases), endpoint.priority, texts.join(endpoint.sysctls))
-        routes = texts.join([(str(r.to), str(r.via or "")) for r in endpoint.routes])
+        routes = texts.join([hop_words(r) for r in endpoint.routes])
         self._db.execute(
             f"INSERT INTO endpoint ({ENDPOINT}, own_hosts) VALUES (?,?,?,?,?,?,?,?,?,?,0)",
             (
@@ -220,6 +231,13 @@ class Members(Networks):
             self._db.execute("DELETE FROM resting WHERE network=? AND address=?", row[:2])
         for publish in endpoint.publish:
             self.add_publish(endpoint, publish)
+
+    def set_endpoint_options(self, endpoint: Endpoint) -> None:
+        """What its engine asks of it by now."""
+        self._db.execute(
+            "UPDATE endpoint SET options=? WHERE container=? AND network=?",
+            (texts.join(endpoint.options), endpoint.container, endpoint.network),
+        )
 
     def add_publish(self, endpoint: Endpoint, publish: Publish) -> None:
         """Stores a published port. IntegrityError's Conflict is the caller's: ``port_holder`` asks first."""

@@ -9,7 +9,7 @@ from weft.core.model.network import DEFAULT, Network
 from weft.store import texts
 from weft.store.database import Database
 from weft.store.lean import sqlite
-from weft.store.schema import POOL, network_row, one_of, pool, some, whole
+from weft.store.schema import DRIVER, POOL, network_row, one_of, pool, some, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Networks(Database):
 
     def _network(self, row: Any) -> Network:
         name, number, bridge, mtu, labels, created, internal, isolated, nat, adopted, follows, *rest = row
-        shards, options = rest
+        shards, kept = rest
+        options = texts.pairs(kept)
         pools = self._all(f"SELECT {POOL} FROM pool WHERE network=? ORDER BY place", name)
         return Network(
             root=self.root,
@@ -82,7 +83,8 @@ class Networks(Database):
             adopted=bool(adopted),
             follows_mtu=bool(follows),
             shards=shards,
-            options=texts.pairs(options),
+            driver=one_of(dict(options).get(DRIVER, "bridge"), "bridge", "macvlan", "ipvlan"),
+            options=tuple([pair for pair in options if pair[0] != DRIVER]),
         )
 
     def free_number(self) -> int:
@@ -116,6 +118,11 @@ class Networks(Database):
                 network.name,
             ),
         )
+
+    def set_options(self, network: str, options: tuple[tuple[str, str], ...]) -> None:
+        """Stores the options of a network; its driver stays."""
+        found = self.network(network)._replace(options=options)
+        self._db.execute("UPDATE network SET options=? WHERE name=?", (network_row(found)[-1], network))
 
     def set_shards(self, network: str, shards: int) -> None:
         """Stores how many further bridges a network has."""

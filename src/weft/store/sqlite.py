@@ -144,3 +144,13 @@ class SqliteStore(Lives):
     def put(self, key: str, value: str) -> None:
         """Stores a value of the root itself."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, value))
+
+    def below(self, prefix: str) -> list[tuple[str, str]]:
+        """The values whose keys begin so, by key."""
+        sql = "SELECT key, value FROM meta WHERE key>=? AND key<? ORDER BY key"
+        rows = self._all(sql, prefix, prefix + "\U0010ffff")
+        return [(self._read(_text, row[0]), self._read(_text, row[1])) for row in rows]
+
+    def take(self, key: str) -> None:
+        """Forgets a value."""
+        self._db.execute("DELETE FROM meta WHERE key=?", (key,))

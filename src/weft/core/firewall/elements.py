@@ -25,6 +25,8 @@ def _address(address: Address) -> Part:
 
 def network_elements(network: Network) -> tuple[ElementAdd, ...]:
     """What a network adds: its bridge and what that is to others, its gateways, its subnets."""
+    if not network.managed:
+        return ()
     bridge: Part = ("ifname", network.bridge)
     said = f"{network.mark} {network.name}"
     found = [_inet(name, (bridge,), said) for name in ("bridges", "gateways")]
@@ -34,6 +36,8 @@ def network_elements(network: Network) -> tuple[ElementAdd, ...]:
         "shielded": not network.adopted,
         "internal": network.internal,
         "isolated": network.isolated,
+        "mixing": network.mixes,
+        "shared": network.mixes and network.option("isolate") == "false",
     }
     found += [_inet(name, (bridge,), said) for name, wanted in flags.items() if wanted]
     for pool in network.pools:
@@ -90,12 +94,15 @@ def endpoint_elements(network: Network, endpoint: Endpoint) -> tuple[ElementAdd,
 
     ``taken4`` and ``taken6`` have an address once: even with a damaged database none is given out twice.
     """
+    if not network.bridged:
+        return ()
     said = f"{endpoint.mark} {endpoint.container}"
     bridge: Part = ("ifname", network.bridge)
     found: list[ElementAdd] = []
     for cidr in endpoint.addresses:
         found += _lease(endpoint, cidr.address, said)
-        found.append(_inet(f"taken{cidr.address.version}", (bridge, _address(cidr.address)), said))
+        if network.managed:
+            found.append(_inet(f"taken{cidr.address.version}", (bridge, _address(cidr.address)), said))
     if endpoint.address_of(6) is not None:
         found += _lease(endpoint, link_local(endpoint.hardware).address, said)
     for publish in endpoint.publish:

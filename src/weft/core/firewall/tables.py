@@ -141,6 +141,8 @@ _INET_SETS = (
     SetSpec("shielded", ("ifname",)),
     SetSpec("internal", ("ifname",)),
     SetSpec("isolated", ("ifname",)),
+    SetSpec("mixing", ("ifname",)),
+    SetSpec("shared", ("ifname",)),
     *_both("own", ("ifname",)),
     *_both("taken", ("ifname",)),
     *_both("subnet", (), interval=True),
@@ -321,6 +323,10 @@ def _leaving() -> tuple[Rule, ...]:
         rule(lang.ct_dnat(), lang.accept()),
         rule(*isolated, lang.drop(), comment="members that cannot talk to each other"),
         rule(inside, lang.accept(), comment="bridge-nf-call-iptables"),
+        *[
+            rule(lang.device("iif", a), lang.device("oif", b), lang.accept(), comment="networks that mix")
+            for a, b in (("mixing", "shared"), ("shared", "mixing"))
+        ],
         rule(lang.device("oif", "bridges"), lang.drop(), comment="other networks"),
         rule(lang.ip_to(_METADATA), lang.drop(), comment="link-local, cloud metadata"),
         rule(lang.ip_to(_METADATA6), lang.drop(), comment="cloud metadata"),

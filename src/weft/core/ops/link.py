@@ -57,11 +57,12 @@ class BridgeAdd(Op):
 
 
 class VethAdd(Op):
-    """A veth pair: the host's end up, in a bridge and a group; the peer in its namespace from birth.
+    """A veth pair: the host's end up, in a bridge and a group; the peer in its namespace from birth, or,
+    without ``peer_netns``, down in the host's until somebody else moves it.
 
-    One queue each, since veth otherwise allocates one per possible CPU and waits for an RCU grace
-    period to shrink again. Hairpin is set because with bridge-nf-call-iptables a container that
-    dials its own published port is bridged back through its own port.
+    One queue each, since veth otherwise allocates one per possible CPU and waits for an RCU grace period
+    to shrink again. Hairpin is set because with bridge-nf-call-iptables a container that dials its own
+    published port is bridged back through its own port.
     """
 
     ifname: str
@@ -78,14 +79,16 @@ class VethAdd(Op):
     kind = "rtnl"
 
     def describe(self) -> str:
-        return f"plug {self.peer_netns}:{self.peer} into {self.bridge} by {self.ifname}"
+        place = f"{self.peer_netns}:" if self.peer_netns else ""
+        return f"plug {place}{self.peer} into {self.bridge} by {self.ifname}"
 
     def shell(self) -> tuple[str, ...]:
         name, queues = quote(self.ifname), "numtxqueues 1 numrxqueues 1"
+        place = f" netns {quote(self.peer_netns)}" if self.peer_netns else ""
         return (
             f"ip link add name {name} up mtu {self.mtu} address {self.mac} {queues} "
             f"master {quote(self.bridge)} group {self.group} "
-            f"type veth peer name {quote(self.peer)} netns {quote(self.peer_netns)} "
+            f"type veth peer name {quote(self.peer)}{place} "
             f"mtu {self.mtu} address {self.peer_mac} {queues}",
             f"ip link property add dev {name} altname {self.mark}",
             f"ip link set dev {name} alias {quote(self.alias)} addrgenmode none "
@@ -99,7 +102,7 @@ class VethAdd(Op):
             mtu=self.mtu,
             num_tx_queues=1,
             num_rx_queues=1,
-            netns_fd=names.netns(self.peer_netns),
+            netns_fd=names.netns(self.peer_netns) if self.peer_netns else None,
         )
         link = rt.Link(
             flags=rt.IFF_UP,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
     from weft.frontends.cli.args import Args
 
-_DRIVERS = ("macvlan", "vlan", "phys", "overlay", "host", "none")
+_DRIVERS = ("vlan", "phys", "overlay", "host", "none")
 
 
 def _labels(args: Args) -> tuple[tuple[str, str], ...]:
@@ -38,9 +38,7 @@ def create(args: Args) -> int:
 
     driver = args.one("driver", "bridge")
     if driver in _DRIVERS:
-        raise NotYet(f"driver {driver} is not built yet", "bridge is")
-    if driver != "bridge":
-        raise BadInput(f"no driver {driver!a}", "use bridge")
+        raise NotYet(f"driver {driver} is not built yet", "bridge, macvlan and ipvlan are")
     request = network.NetworkRequest(
         name=args.words[0],
         subnets=args.many("subnet"),
@@ -54,6 +52,7 @@ def create(args: Args) -> int:
         internal=args.on("internal"),
         isolated=args.on("isolated"),
         nat=args.one("nat"),
+        driver=driver,
         options=pairs(args.many("opt"), "--opt"),
     )
     network.check(request)

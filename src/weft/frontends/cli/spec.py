@@ -24,7 +24,7 @@ GLOBAL: tuple[Flag, ...] = (
 )
 
 _CREATE: tuple[Flag, ...] = (
-    ("--driver -d", "bridge", "the driver (default: bridge)"),
+    ("--driver -d", "bridge|macvlan|ipvlan", "the driver (default: bridge)"),
     ("--subnet", "CIDR...", "a subnet, IPv4 or IPv6 (default: the first free one of the pools)"),
     ("--ip-range", "CIDR...", "where in its subnet addresses are taken from"),
     ("--gateway", "IP...", "the gateway of its subnet (default: the first address)"),
@@ -464,6 +464,16 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "what an OCI runtime runs as createRuntime and poststop hook: networks by annotations (docs/oci.md)",
         "weft oci-hook",
     ),
+    "serve": (
+        "",
+        (
+            ("--docker", "", "as network and IPAM plug-in of dockerd (docs/docker.md)"),
+            ("--socket", "PATH", "where (default: /run/docker/plugins/weft.sock)"),
+        ),
+        "serve:serve",
+        "answer another engine, until stopped",
+        "weft serve --docker",
+    ),
     "completion": (
         "SHELL",
         (),
@@ -486,7 +496,7 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
 }
 
 NOT_YET = (
-    *"why doctor serve up down diff config status".split(),
+    *"why doctor up down diff config status".split(),
     "kernel birth",
     *"shape partition heal capture".split(),
 )
