@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 def check(work: Work, network: Network) -> None:
     """Conflict when somebody else answers where this network is to be answered: before anything is made."""
+    if network.option("dns") == "true" and not network.dns:
+        work.say(f"warning: names are not answered in network {network.name}: this host is not its gateway")
     if network.dns and not work.dry:
         for pool in network.pools:
             work.machine.probe_dns(str(pool.gateway), network.dns_port)

@@ -42,11 +42,12 @@ class Networks(Database):
     def answered_networks(self) -> tuple[Network, ...]:
         """The networks that want DNS."""
         rows = self._all(f"SELECT * FROM network WHERE {WANTS_DNS} ORDER BY name")
-        return tuple([self._read(self._network, row) for row in rows])
+        return tuple([n for n in [self._read(self._network, row) for row in rows] if n.dns])
 
     def wants_dns(self) -> bool:
         """Whether there is one."""
-        return self._one(f"SELECT 1 FROM network WHERE {WANTS_DNS} LIMIT 1") is not None
+        rows = self._all(f"SELECT * FROM network WHERE {WANTS_DNS} ORDER BY name")
+        return any(self._read(self._network, row).dns for row in rows)
 
     def find_network(self, name: str) -> Network | None:
         """A network by name."""
