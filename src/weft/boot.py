@@ -74,7 +74,8 @@ def _read(path: str) -> bytes:
     except OSError:
         return b""
     try:
-        return bytes(_posix.read(fd, _LARGEST))
+        # As large as it is: memory for the largest would be asked of the kernel, and given back, each time.
+        return bytes(_posix.read(fd, min(_posix.fstat(fd).st_size, _LARGEST)))
     except OSError:
         return b""
     finally:
