@@ -117,11 +117,20 @@ def _record(work: Work, found: Attached, state: State, life: Life) -> None:
 
 def _stand(work: Work, sandbox: Sandbox) -> tuple[Attached, str]:
     """What it stood in, made again where that is gone; and the verb of the journal entry about it."""
+    claims = Claims()
+    try:
+        return _stood(work, sandbox, claims)
+    except BaseException:
+        claims.give_back()
+        raise
+
+
+def _stood(work: Work, sandbox: Sandbox, claims: Claims) -> tuple[Attached, str]:
     if sandbox.mode == "host" or work.netns_inode(sandbox.name):
         # Others use its network namespace, which is why it is still there.
         found, verb = Attached(sandbox, (), Plan(()), work.hosts_of(sandbox.name)), START
     else:
-        found, verb = _again(work, sandbox), DETACH
+        found, verb = _again(work, sandbox, claims), DETACH
     if sandbox.command:
         own = group.wants(work, sandbox, work.store.spec(sandbox.name))
         found = found._replace(plan=Plan((*own, *found.plan.ops)))
@@ -145,7 +154,7 @@ def _store(work: Work, found: Attached) -> None:
         work.store.set_own_hosts(found.sandbox.name)
 
 
-def _again(work: Work, sandbox: Sandbox) -> Attached:
+def _again(work: Work, sandbox: Sandbox, claims: Claims) -> Attached:
     """Addresses, names and ports as they were. Conflict, NotFound."""
     kept = work.store.life(sandbox.name).kept
     if sandbox.mode:
@@ -158,8 +167,8 @@ def _again(work: Work, sandbox: Sandbox) -> Attached:
             f"container {sandbox.name} is in no network of weft's any more",
             f"`weft rm {sandbox.name}` removes it",
         )
-    claims = Claims()
-    members = [(n, _place(work, n, e, claims)) for n, e in [(work.store.network(e.network), e) for e in kept]]
+    networks = [(work.store.network(e.network), e) for e in kept]
+    members = [(n, _place(work, n, e, claims)) for n, e in networks]
     return container.reattach(work, sandbox, members)
 
 
@@ -178,6 +187,12 @@ def _place(work: Work, network: Network, old: Endpoint, claims: Claims) -> Endpo
         work.say(
             f"{shown} is another's by now: container {name} gets {', '.join([str(c.address) for c in cidrs])}"
         )
+    if network.ipam and not lost and not work.dry:
+        from weft.engine import remote
+
+        # It was given back when the container ended.
+        wanted = {c.address.version: str(c.address) for c in cidrs}
+        cidrs = remote.addresses(work, network, wanted, old.mac, claims)
     shard = container.shard_for(work, network, claims)
     endpoint = old._replace(addresses=cidrs, shard=shard, publish=())
     return endpoint._replace(publish=ports.claim_ports(work, endpoint, old.publish, claims))

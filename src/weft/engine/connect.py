@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.core.drivers import bridge as driver
 from weft.core.firewall.elements import endpoint_elements
 from weft.core.model.errors import BadInput, Conflict, NotFound
-from weft.core.model.network import REST, Endpoint, Network, Sandbox
+from weft.core.model.network import REMOTE, REST, Endpoint, Network, Sandbox
 from weft.core.model.state import State
 from weft.core.model.target import parse_target
 from weft.core.ops.base import Op
@@ -15,7 +15,7 @@ from weft.core.ops.link import LinkDel
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, events, ports, removal
+from weft.engine import container, drivers, events, ports, removal
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
 from weft.engine.work import CONNECT, DISCONNECT
@@ -61,8 +61,12 @@ def connect(
                 f"`weft net disconnect {network.name} {name}` takes it out",
             )
         container.check_network(work, network)
+        claims = Claims()
         try:
-            return _connect(work, network, sandbox, netns, join, tuple(publish), members)
+            return _connect(work, network, sandbox, netns, join, tuple(publish), members, claims)
+        except BaseException:
+            claims.give_back()
+            raise
         finally:
             work.machine.unpin()
 
@@ -75,8 +79,8 @@ def _connect(
     join: Join,
     publish: tuple[Publish, ...],
     members: container.Members,
+    claims: Claims,
 ) -> Endpoint:
-    claims = Claims()
     join = join._replace(network=network.name)
     others = [e for _, e in members] + _taken_names(work, sandbox, netns)
     endpoint, chosen = container.decide_endpoint(work, network, sandbox.name, join, claims, others)
@@ -89,7 +93,7 @@ def _connect(
         *container.shard_steps(work, [(network, endpoint)]),
         *ports.hold_ports(work, [endpoint]),
         *(_own_hosts(work, sandbox) if own else []),
-        *driver.endpoint_wants(network, sandbox, endpoint, netns),
+        *drivers.endpoint_wants(network, sandbox, endpoint, netns, members, after),
         *_gateways(members, after, netns or sandbox.name),
         *driver.fresh_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
@@ -264,7 +268,7 @@ def _gateways(before: container.Members, after: container.Members, where: str) -
 
 def introduce(work: Work, endpoint: Endpoint) -> None:
     """Waits until a new endpoint's port forwards, then tells its neighbours who has its addresses."""
-    if not work.machine.wait_port(endpoint.host_ifname):
+    if not endpoint.option(REMOTE) and not work.machine.wait_port(endpoint.host_ifname):
         work.say(f"warning: the bridge port {endpoint.host_ifname} does not forward after 5 s")
     with work.machine.lock():
         if not work.store.has_container(endpoint.container):
@@ -328,7 +332,9 @@ def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     if where and not sandbox.target:
         ops += _left_hosts(work, sandbox, network, not rest)
     ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
-    ops.append(LinkDel(endpoint.host_ifname, endpoint.mark))
+    ops += drivers.endpoint_goes(network, endpoint, where or sandbox.name)
+    if not network.remote:
+        ops.append(LinkDel(endpoint.host_ifname, endpoint.mark))
     if where:
         ops += _other_gateways(members, rest, where)
     plan = Plan(tuple(ops))

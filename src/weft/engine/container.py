@@ -9,6 +9,7 @@ from weft.core.model.network import (
     ADOPTED_PORTS,
     BRIDGE_PORTS,
     DEFAULT,
+    REMOTE,
     REST,
     SHARDS,
     Endpoint,
@@ -21,7 +22,7 @@ from weft.core.model.state import Life, State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import events, group, lease, ports
+from weft.engine import drivers, events, group, lease, ports
 from weft.engine.lease import Chosen, Claims
 from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
 from weft.engine.spec import opened
@@ -69,8 +70,11 @@ def attach(work: Work, request: RunRequest) -> Attached:
     """Makes a container's places in its networks. Its journal entry stays open until ``settle``."""
     check(request)
 
+    claims = Claims()
+
     def make(networks: dict[str, Network], fresh: frozenset[str]) -> Attached:
-        found = _decide(work, networks, request, Claims(fresh if work.dry else frozenset()))
+        claims.planned = fresh if work.dry else frozenset()
+        found = _decide(work, networks, request, claims)
         before = [] if fresh and work.dry else preparation(work, networks.values(), [found])
         before = [*before, *shard_steps(work, found.members)]
         before += group.wants(work, found.sandbox, request.spec) if request.command else ()
@@ -81,7 +85,7 @@ def attach(work: Work, request: RunRequest) -> Attached:
         entry = work.make(CONTAINER, request.name, plan, lambda: _store(work, [found]))
         return found._replace(plan=plan, entry=entry, first=bool(fresh))
 
-    return _in_networks(work, _wanted([request]), make)
+    return _in_networks(work, _wanted([request]), make, claims)
 
 
 def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
@@ -89,8 +93,10 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
     for request in requests:
         check(request)
 
+    claims = Claims()
+
     def make(networks: dict[str, Network], fresh: frozenset[str]) -> list[Attached]:
-        claims = Claims(fresh if work.dry else frozenset())
+        claims.planned = fresh if work.dry else frozenset()
         found = [_decide(work, networks, r, claims) for r in requests]
         before = [] if fresh and work.dry else preparation(work, networks.values(), found)
         members = [m for f in found for m in f.members]
@@ -112,7 +118,7 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
         work.settle(entry, running)
         return found
 
-    return _in_networks(work, _wanted(requests), make)
+    return _in_networks(work, _wanted(requests), make, claims)
 
 
 def _wanted(requests: Sequence[RunRequest]) -> list[str]:
@@ -120,7 +126,7 @@ def _wanted(requests: Sequence[RunRequest]) -> list[str]:
 
 
 def _in_networks(
-    work: Work, names: Sequence[str], make: Callable[[dict[str, Network], frozenset[str]], T]
+    work: Work, names: Sequence[str], make: Callable[[dict[str, Network], frozenset[str]], T], claims: Claims
 ) -> T:
     """``make`` with the networks, and which of them, the default one, was made (in a dry run: planned) for
     it.
@@ -131,7 +137,11 @@ def _in_networks(
         work.recover()
         known = {name: work.store.network(name) for name in names if name != DEFAULT}
         if DEFAULT not in names:
-            return make(known, frozenset())
+            try:
+                return make(known, frozenset())
+            except BaseException:
+                claims.give_back()
+                raise
         from weft.engine.network import drop_default, ensure_default
 
         fresh = frozenset([DEFAULT] if work.store.find_network(DEFAULT) is None else [])
@@ -139,6 +149,7 @@ def _in_networks(
         try:
             return make(known, fresh)
         except BaseException:
+            claims.give_back()
             if fresh and not work.dry:
                 drop_default(work)
             raise
@@ -151,6 +162,9 @@ def _decide(work: Work, networks: dict[str, Network], request: RunRequest, claim
     claims.names.add(request.name)
     if request.mode:
         return by_mode(work, request)
+    if request.publish:
+        for network in [networks[j.network] for j in request.joins if not networks[j.network].internal][:1]:
+            ports.check_publishes(network)
     members: list[tuple[Network, Endpoint]] = []
     chosen: list[Chosen] = []
     for join in request.joins:
@@ -205,7 +219,7 @@ def decide_endpoint(
         sysctls=interface_sysctls(join, ifname),
         routes=_hops(network, join),
         shard=shard_for(work, network, claims),
-        options=join.options,
+        options=(*join.options, *([(REMOTE, network.remote)] if network.remote else [])),
     )
     return endpoint, chosen
 
@@ -228,6 +242,8 @@ def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
 def shard_for(work: Work, network: Network, claims: Claims) -> int:
     """The first of a network's bridges that has a port left: another one is made before the kernel's
     limit."""
+    if network.remote:
+        return 0
     room = ADOPTED_PORTS if network.adopted else BRIDGE_PORTS
     for shard in range(1 if network.adopted else SHARDS + 1):
         key = network.name, shard
@@ -353,7 +369,7 @@ def _wants(
     lines = work.own_hosts_lines(sandbox) if own else None
     ops = list(driver.sandbox_wants(sandbox, shown, lines, rooted=rooted))
     for network, endpoint in members:
-        ops += driver.endpoint_wants(network, sandbox, endpoint)
+        ops += drivers.endpoint_wants(network, sandbox, endpoint, after=members)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
     ops += driver.fresh_wants([p for _, e in members for p in e.publish])
     for network, endpoint in members:
@@ -372,6 +388,8 @@ def preparation(work: Work, networks: Iterable[Network], found: Sequence[Attache
 
 def check_network(work: Work, network: Network) -> None:
     """A network is whole: without its bridge and the guards nothing is attached. KernelError."""
+    if network.remote:
+        return
     facts = work.machine.network_facts(network.bridge)
     if facts.bridge is None or network.mark not in facts.bridge.altnames:
         raise KernelError(

@@ -12,7 +12,7 @@ from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import events, pools
+from weft.engine import drivers, events, pools
 from weft.engine.work import NETWORK
 
 TYPE_CHECKING = False
@@ -27,7 +27,8 @@ _MTU6 = 1280
 
 
 class NetworkRequest(Record):
-    """What a user asks of ``net create``; texts are as typed. ``options`` are those of ``-o``."""
+    """What a user asks of ``net create``; texts are as typed. ``options`` are those of ``-o``. ``driver`` and
+    ``ipam`` are third parties', "" weft's own."""
 
     name: str
     subnets: tuple[str, ...] = ()
@@ -42,6 +43,9 @@ class NetworkRequest(Record):
     isolated: bool = False
     nat: str = ""
     options: tuple[tuple[str, str], ...] = ()
+    driver: str = ""
+    ipam: str = ""
+    ipam_options: tuple[tuple[str, str], ...] = ()
 
 
 class Checked(Record):
@@ -54,6 +58,10 @@ class Checked(Record):
 def create(work: Work, request: NetworkRequest) -> Network:
     """Makes a network. Conflict when its name, bridge or subnet is taken; BadInput, NotYet."""
     checked = check(request)
+    if request.driver or request.ipam:
+        from weft.engine import remote
+
+        remote.activate(work, request)
     with work.machine.lock():
         work.recover()
         return make(work, checked)
@@ -68,8 +76,18 @@ def check(request: NetworkRequest) -> Checked:
 
 
 def _check(request: NetworkRequest) -> Checked:
-    given = options.parse(request.options)
-    request = _with_options(request, given)
+    given: dict[str, str] = {}
+    if request.driver or request.ipam or request.ipam_options:
+        from weft.engine import remote
+
+        remote.check(request)
+    if request.driver:
+        request = request._replace(options=remote.kept(request))
+    else:
+        given = options.parse(request.options)
+        request = _with_options(request, given)
+        if request.ipam:
+            request = request._replace(options=(*request.options, *remote.kept(request)))
     asked = pools.parse(request.subnets, request.gateways, request.ranges, request.aux)
     asked = asked._replace(ipv6=request.ipv6, ipv4=given.get("ipv4", "true") == "true")
     if not asked.ipv4 and not asked.ipv6 and not asked.subnets:
@@ -122,8 +140,23 @@ def make(work: Work, checked: Checked) -> Network:
         )
     facts = work.machine.host_facts()
     known = work.store.networks()
-    network = _decide(work, checked, facts, known)
-    found = _check_host(work, network, facts, known)
+    if not request.ipam or work.dry:
+        return _make(work, _decide(work, checked, facts, known), facts, known)
+    from weft.engine.remote import Taking
+
+    taking = Taking(work, request.ipam, request.ipam_options)
+    try:
+        given, ids = taking.pools(checked.asked)
+        network = _bare(work, checked, facts)
+        network = network._replace(pools=given, options=(*network.options, *ids))
+        return _make(work, network, facts, known)
+    except BaseException:
+        taking.give_back()
+        raise
+
+
+def _make(work: Work, network: Network, facts: HostFacts, known: tuple[Network, ...]) -> Network:
+    found = None if network.remote else _check_host(work, network, facts, known)
     if found is not None:
         network = _adopted(network, found)
     pools.check_clashes(network.pools, network.bridge, facts, known)
@@ -138,7 +171,7 @@ def make(work: Work, checked: Checked) -> Network:
 
 
 def _tell(work: Work, network: Network, facts: HostFacts) -> None:
-    if network.internal:
+    if network.internal or network.remote:
         return
     if network.ipv4 and not facts.forwarding:
         work.say("switched net.ipv4.ip_forward on: containers reach other networks through this host")
@@ -153,8 +186,17 @@ def _tell(work: Work, network: Network, facts: HostFacts) -> None:
 
 
 def _decide(work: Work, checked: Checked, facts: HostFacts, known: tuple[Network, ...]) -> Network:
+    network = _bare(work, checked, facts)
+    found = pools.decide(checked.asked, network.id, facts, known, work.machine.auto_pools())
+    if any(p.subnet.version == 6 for p in found):
+        network = network._replace(mtu=max(network.mtu, _MTU6))
+    return network._replace(pools=found)
+
+
+def _bare(work: Work, checked: Checked, facts: HostFacts) -> Network:
+    """A network without its subnets."""
     root, request = work.store.root, checked.request
-    network = Network(
+    return Network(
         root=root,
         name=request.name,
         number=work.store.free_number(),
@@ -169,10 +211,6 @@ def _decide(work: Work, checked: Checked, facts: HostFacts, known: tuple[Network
         follows_mtu=not request.mtu,
         options=request.options,
     )
-    found = pools.decide(checked.asked, network.id, facts, known, work.machine.auto_pools())
-    if any(p.subnet.version == 6 for p in found):
-        network = network._replace(mtu=max(network.mtu, _MTU6))
-    return network._replace(pools=found)
 
 
 def _check_host(
@@ -216,6 +254,8 @@ def _adopted(network: Network, found: BridgeFact) -> Network:
 
 def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
     """What is wanted less what is there; leftovers that carry our mark go first."""
+    if network.remote:
+        return Plan(drivers.network_wants(network, work.hosts_file(network.name)))
     ops: list[Op] = []
     link = facts.link(network.mark)
     if link is not None:
@@ -231,7 +271,7 @@ def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
         ops += _forwarding(network, facts)
     from weft.core.firewall.foreign import foreign_wants  # much to import, and not for every command
 
-    wanted = driver.network_wants(network, work.hosts_file(network.name))
+    wanted = drivers.network_wants(network, work.hosts_file(network.name))
     return Plan((*ops, *wanted, *foreign_wants(network, work.machine.foreign_facts())))
 
 
@@ -327,7 +367,9 @@ def _remove(work: Work, network: Network, members: list[str]) -> None:
 def _removal(work: Work, network: Network, last: bool) -> Plan:
     """The way back of making it. Ports that something still holds go as a group, with one wait."""
     made = (*driver.tables_want(network.root),) if last else ()
-    wanted = driver.network_wants(network, work.hosts_file(network.name))
+    wanted = drivers.network_wants(network, work.hosts_file(network.name))
+    if network.remote:
+        return Plan((*made, *wanted)).undo()
     if last:
         # The elements go with their tables.
         wanted = tuple([op for op in wanted if op.kind != "nft"])

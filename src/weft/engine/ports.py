@@ -28,8 +28,18 @@ def published(
             f"--publish: network {members[0][0].name} is internal, nothing comes in", "use another network"
         )
     network, endpoint = members[place]
+    check_publishes(network)
     publish = claim_ports(work, endpoint, wanted, claims)
     return [*members[:place], (network, endpoint._replace(publish=publish)), *members[place + 1 :]]
+
+
+def check_publishes(network: Network) -> None:
+    """BadInput for a network in which weft publishes nothing."""
+    if network.remote:
+        raise BadInput(
+            f"--publish: network {network.name} is the driver {network.remote}'s",
+            "put a network of weft's first",
+        )
 
 
 def claim_ports(

@@ -51,6 +51,7 @@ def _publish(
     """The lock is held."""
     if found.internal:
         raise BadInput(f"network {found.name} is internal, nothing comes in", "publish on another network")
+    ports.check_publishes(found)
     container.check_network(work, found)
     added = ports.claim_ports(work, endpoint, wanted, Claims())
     plan = _plan(work, found, endpoint, added)

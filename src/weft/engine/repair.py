@@ -211,6 +211,8 @@ def elements(work: Work, networks: dict[str, Network], members: Sequence[Member]
 
 def _network(work: Work, network: Network, members: Sequence[Member], seen: Seen) -> list[Op]:
     ops: list[Op] = []
+    if network.remote:
+        return ops
     if not network.internal:
         ops += [driver.forwarding(v) for v in (4, 6) if (network.ipv4 if v == 4 else network.ipv6)]
     ops += driver.network_wants(network, work.hosts_file(network.name))
@@ -251,7 +253,7 @@ def _container(work: Work, member: Member, own: frozenset[str], seen: Seen) -> l
         fresh = any(isinstance(op, (NetnsAdd, NetnsAttach)) for op in ops) and not member.pid
     inside: list[Op] = []
     for network, endpoint in member.places:
-        if diff.plugged(network, endpoint, seen):
+        if network.remote or diff.plugged(network, endpoint, seen):
             continue
         netns = member.where if sandbox.target else ""
         wants = driver.endpoint_wants(network, sandbox, endpoint, netns)

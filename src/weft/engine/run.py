@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weft.core.model.errors import WeftError
 from weft.core.model.launch import Launch
+from weft.core.model.network import REMOTE
 from weft.core.model.state import State
 from weft.core.record import Record
 from weft.engine import container
@@ -78,7 +79,7 @@ def bring_up(work: Work, start: Start) -> Process:
     try:
         child = start.make(start.launch)
         for _, endpoint in found.members:
-            if not work.machine.wait_port(endpoint.host_ifname):
+            if not endpoint.option(REMOTE) and not work.machine.wait_port(endpoint.host_ifname):
                 work.say(f"warning: the bridge port {endpoint.host_ifname} does not forward after 5 s")
         with work.machine.lock():  # for a moment this program is inside, where a removal kills everybody
             if not work.holds(found.entry):

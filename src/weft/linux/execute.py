@@ -179,7 +179,7 @@ class Hands:
             raise explain(op, error) from None
         except OSError as error:
             raise explain_os(op, error) from None
-        if op.kind != "file":
+        if op.kind not in ("file", "taken"):
             done.append(op)
 
     def _send_links(self, group: Sequence[Op], done: list[Op]) -> None:
@@ -334,6 +334,10 @@ class Hands:
             self._file(op)
         elif op.kind == "conntrack":
             self._flush(op)
+        elif op.kind in ("remote", "taken"):
+            from weft.linux import remote  # only where there is such a driver
+
+            remote.do(self, op)
         elif op.kind == "cgroup":
             from weft.linux import cgroup  # only containers with a command have one
 

@@ -325,7 +325,7 @@ def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> l
     found = []
     for version in (4, 6):
         chosen = gateway_of(members, version)
-        if chosen is not None:
+        if chosen is not None and not chosen[0].remote:
             network, endpoint = chosen
             address = endpoint.address_of(version)
             assert address is not None  # gateway_of() has seen to it

@@ -25,6 +25,8 @@ def _address(address: Address) -> Part:
 
 def network_elements(network: Network) -> tuple[ElementAdd, ...]:
     """What a network adds: its bridge and what that is to others, its gateways, its subnets."""
+    if network.remote:
+        return ()  # its driver guards it
     bridge: Part = ("ifname", network.bridge)
     said = f"{network.mark} {network.name}"
     found = [_inet(name, (bridge,), said) for name in ("bridges", "gateways")]
@@ -72,6 +74,8 @@ def endpoint_elements(network: Network, endpoint: Endpoint) -> tuple[ElementAdd,
 
     ``taken4`` and ``taken6`` have an address once: even with a damaged database none is given out twice.
     """
+    if network.remote:
+        return ()
     said = f"{endpoint.mark} {endpoint.container}"
     bridge: Part = ("ifname", network.bridge)
     found: list[ElementAdd] = []

@@ -31,6 +31,9 @@ SHARDS = 49
 DEFAULT_ROUTE = "default_route"
 METRIC = "metric"
 
+#: Options of a network under which is kept which drivers it is of, and what those have said: see ``remote``.
+REMOTE, IPAM, POOL_ID, GIVEN = "remote.driver", "remote.ipam", "remote.pool", "remote.option."
+
 #: Seconds that a released address rests, while neighbours may still have its old MAC in their caches
 #: (arp(7): an entry may be used for up to base_reachable_time * 1.5 unconfirmed).
 REST = 60
@@ -134,6 +137,25 @@ class Network(Record):
     def option(self, key: str, default: str = "") -> str:
         """The value of an ``-o`` option."""
         return next((v for k, v in self.options if k == key), default)
+
+    @property
+    def remote(self) -> str:
+        """The third-party driver that makes it; "" for weft's own."""
+        return self.option(REMOTE)
+
+    @property
+    def ipam(self) -> str:
+        """The third-party IPAM driver that its subnets and addresses come from."""
+        return self.option(IPAM)
+
+    def pool_id(self, version: int) -> str:
+        """What its IPAM driver calls its pool of a family."""
+        return self.option(f"{POOL_ID}{version}")
+
+    @property
+    def given_options(self) -> tuple[tuple[str, str], ...]:
+        """The options that a third-party driver gets."""
+        return tuple([(k.removeprefix(GIVEN), v) for k, v in self.options if k.startswith(GIVEN)])
 
 
 def derived_bridge(root: str, name: str) -> str:

@@ -39,8 +39,6 @@ def create(args: Args) -> int:
     driver = args.one("driver", "bridge")
     if driver in _DRIVERS:
         raise NotYet(f"driver {driver} is not built yet", "bridge is")
-    if driver != "bridge":
-        raise BadInput(f"no driver {driver!a}", "use bridge")
     request = network.NetworkRequest(
         name=args.words[0],
         subnets=args.many("subnet"),
@@ -55,6 +53,9 @@ def create(args: Args) -> int:
         isolated=args.on("isolated"),
         nat=args.one("nat"),
         options=pairs(args.many("opt"), "--opt"),
+        driver="" if driver == "bridge" else driver,
+        ipam=args.one("ipam-driver"),
+        ipam_options=pairs(args.many("ipam-opt"), "--ipam-opt"),
     )
     network.check(request)
     work = work_for(args)
