@@ -1,8 +1,7 @@
 """A third-party network and IPAM driver of Docker's: ``python3 driver.py SOCKET LOG``.
 
-It does what such drivers do, with ip(8), writes a line for each call, and misbehaves where the file LOG.wrongs
-says so, METHOD=KIND: ``refuse``, ``garbage``, ``list``, ``deep``, ``huge``, ``close``, ``half``, ``hang``,
-``status``, ``wrong`` (fields that lie).
+It does what such drivers do, with ip(8), writes a line for each call, and misbehaves where LOG.wrongs
+says so, METHOD=KIND: refuse, garbage, list, deep, huge, close, half, hang, status, wrong (fields that lie).
 """
 
 from __future__ import annotations
