@@ -199,6 +199,8 @@ def _exchange(sock: socket.socket, place: Place, method: str, body: bytes) -> tu
         if left <= 0:
             raise TimeoutError
         sock.settimeout(left)
+    if response.length:
+        raise HTTPException("it was cut short")
     return response.status, data
 
 
