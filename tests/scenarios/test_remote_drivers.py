@@ -219,6 +219,8 @@ def test_weft_of_weft(host: Host) -> None:
         host.weft("run", "-d", "--name", name, "--network", "blue", "--", "sleep", "1000")
     assert host.weft("exec", "a", "--", "ping", "-c1", "-W2", "b").returncode == 0
     assert "default via 10.46.0.1" in host.weft("exec", "a", "--", "ip", "route").stdout
+    for verb in ("repair", "gc"):
+        host.weft(verb)  # whose tables are the other's
     rows = host.weft_json("--root", "/run/peer", "ps", "-a")
     assert sorted(row["name"] for row in rows) == ["docker:a", "docker:b"]
     host.weft("rm", "-f", "a", "b")

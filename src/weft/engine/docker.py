@@ -79,6 +79,10 @@ def create_network(work: Work, id: str, request: NetworkRequest) -> Network:
         other = _owner(work, found)
         if other not in ("", id):
             raise Conflict(f"network {found.name} is Docker's network {other[:12]} already")
+        if found.remote or found.ipam:
+            raise Conflict(
+                f"network {found.name} is the driver {found.remote or found.ipam}'s: use that in Docker"
+            )
         work.store.put(_NETWORKS + id, json.dumps(dict(zip(wanted._fields, wanted._astuple(), strict=True))))
     return found
 

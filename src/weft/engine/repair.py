@@ -93,8 +93,9 @@ class Ready:
         if version == self._version:
             return
         networks = {n.name: n for n in work.store.networks()}
-        wanted = elements(work, networks, members_of(work, networks)) if networks else []
-        self._plan = Plan((*driver.tables_want(work.store.root), *wanted)) if networks else Plan(())
+        own = bool(_tables(work, networks))
+        wanted = elements(work, networks, members_of(work, networks)) if own else []
+        self._plan = Plan((*driver.tables_want(work.store.root), *wanted)) if own else Plan(())
         work.machine.prepare(self._plan)
         self._version = version
 
@@ -122,7 +123,7 @@ def mend_firewall(work: Work) -> Report:
             return Report((), ())
         members = members_of(work, networks)
         wanted = elements(work, networks, members)
-        tables = [op for op in driver.tables_want(work.store.root) if isinstance(op, TableAdd)]
+        tables = _tables(work, networks)
         seen = work.machine.tables_seen()
         missing = [t for t in tables if t.family not in seen]
         families = {t.family for t in missing}
@@ -197,8 +198,14 @@ def sysctls_of(networks: Iterable[Network]) -> tuple[str, ...]:
 
 def firewall(work: Work, networks: dict[str, Network], members: Sequence[Member], seen: Seen) -> list[Op]:
     """The firewall's part, as one transaction."""
-    tables = [op for op in driver.tables_want(work.store.root) if isinstance(op, TableAdd)]
-    return diff.firewall_steps(tables, elements(work, networks, members), seen.inventory)
+    return diff.firewall_steps(_tables(work, networks), elements(work, networks, members), seen.inventory)
+
+
+def _tables(work: Work, networks: dict[str, Network]) -> list[TableAdd]:
+    """Those that are wanted: none where all networks are third parties'."""
+    if all(network.remote for network in networks.values()):
+        return []
+    return [op for op in driver.tables_want(work.store.root) if isinstance(op, TableAdd)]
 
 
 def elements(work: Work, networks: dict[str, Network], members: Sequence[Member]) -> list[ElementAdd]:

@@ -22,7 +22,7 @@ SPECS = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
 _LARGEST, _SPEC = 4 << 20, 1 << 16
 #: Seconds: for an answer; and for somebody to listen, asked again after 1, 2, 4 ... of them as Docker does.
 #: Those are spent before weft's lock is taken (``activate``); with it held a plug-in has to be there.
-_ANSWERS, _COMES, _IS_THERE = 30.0, 30.0, 3.0
+_ANSWERS, _COMES, _IS_THERE = 10.0, 30.0, 3.0
 _ACCEPT = "application/vnd.docker.plugins.v1.2+json"
 
 

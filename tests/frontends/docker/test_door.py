@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from frontends.docker.daemon import END, IDS, KEY, MAC, NET, PORTS, Daemon
+from weft.core.model.address import parse_address, parse_subnet
+from weft.core.model.network import IPAM, REMOTE, Network, Pool
 from weft.core.ops.link import VethAdd
 from weft.engine import container, gc, network
 from weft.engine.network import NetworkRequest
@@ -74,6 +76,20 @@ def test_a_network_that_exists(docker: Daemon) -> None:
     assert "is Docker's network 17a6ed8c9c15 already" in said
     docker.ask("NetworkDriver.DeleteNetwork", NetworkID=NET)
     assert [n.name for n in docker.bench.store.networks()] == ["blue"]
+
+
+@pytest.mark.parametrize("key", [REMOTE, IPAM])
+def test_a_network_of_a_third_party(docker: Daemon, key: str) -> None:
+    pool = Pool(parse_subnet("10.99.0.0/24"), parse_address("10.99.0.1"))
+    theirs = Network(docker.bench.store.root, "theirs", 7, (pool,), "wbx", options=((key, "other"),))
+    docker.bench.store.add_network(theirs)
+    said = docker.refused(
+        "NetworkDriver.CreateNetwork",
+        NetworkID=NET,
+        Options={"com.docker.network.generic": {"weft.network": "theirs"}},
+        IPv4Data=[{"Pool": "10.99.0.0/24", "Gateway": "10.99.0.1/24"}],
+    )
+    assert "is the driver other's" in said
 
 
 def test_addresses_are_of_one_pool_with_wefts_own(docker: Daemon) -> None:
