@@ -346,12 +346,12 @@ def learn(work: Work, name: str) -> bool:
         inode = work.machine.namespace_at(sandbox.target)[1]
     except WeftError:
         return False  # its namespace is not there yet
-    called, _ = work.machine.docker_name(inode)
+    called, id = work.machine.docker_name(inode)
     with work.machine.lock():
         work.recover()
         if not work.store.has_container(name):
             return True
-        labels = ((NAME, called),) if called else ()
+        labels = ((NAME, called), ("id", id)) if called else ()
         hostname = called.lower() if connect.is_hostname(called.lower()) else ""
         known = work.store.container(name)[0]._replace(inode=inode, labels=labels, hostname=hostname)
         ops = [
