@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import SocketType as Door
     from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from weft.core.boundary import Process
     from weft.core.model.launch import Launch
@@ -49,6 +50,16 @@ class Watched:
         from weft.linux import process
 
         return starter.start(launch, process.Foreground)
+
+    def activate_plugin(self, name: str, service: str) -> None:
+        from weft.linux.plugins import PLUGINS
+
+        PLUGINS.activate(name, service)
+
+    def call_plugin(self, name: str, method: str, body: dict[str, Any]) -> dict[str, Any]:
+        from weft.linux.plugins import PLUGINS
+
+        return PLUGINS.call(name, method, body)
 
     def docker_name(self, inode: int) -> tuple[str, str]:
         from weft.linux.engines import docker_name

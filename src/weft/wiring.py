@@ -168,10 +168,23 @@ def serve_plugin(
     handler: Callable[[str, bytes], tuple[int, bytes, Callable[[], None] | None]],
     ready: Callable[[], None],
 ) -> None:
-    """A plug-in of Docker's on a Unix socket, until it is told to end. Conflict, BadInput."""
+    """A plug-in of Docker's on a Unix socket, until it is told to end. Conflict, BadInput.
+
+    Each request is answered by a fork: what is imported before that need not be by each.
+    """
+    for name in _WARM:
+        __import__(f"weft.{name}")
     from weft.services.plugin import serve
 
     serve(path, handler, ready)
+
+
+#: What joining and leaving networks takes.
+_WARM = (
+    "store.sqlite linux.execute linux.observe linux.loopback linux.conntrack linux.arp linux.procfs"
+    " core.firewall.elements core.firewall.tables core.firewall.foreign core.ops.conntrack core.ops.loopback"
+    " core.ops.route core.ops.rule core.ops.shard engine.connect engine.publish engine.proxy engine.removal"
+).split()
 
 
 def cgroup_private(privileged: bool) -> bool:

@@ -21,7 +21,7 @@ from weft.core.model.state import State
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel
 from weft.core.ops.shard import JointAdd
-from weft.engine import container, enter, network, reaping, removal, run
+from weft.engine import container, enter, network, ports, reaping, removal, run
 from weft.engine.network import NetworkRequest
 from weft.engine.request import Join, RunRequest, check
 
@@ -299,8 +299,8 @@ def test_what_is_published_on_loopback_only_is_said() -> None:
     local = RunRequest("web", publish=parse_publish("8080:80"))
     bench = Bench()
     made = container.create(bench.work, local)
-    assert "127.0.0.1:8080 -> 80/tcp" in container.published_remark(made.endpoint.publish)
-    assert container.published_remark(parse_publish("0.0.0.0:1:1")) == ""
+    assert "127.0.0.1:8080 -> 80/tcp" in ports.published_remark(made.endpoint.publish)
+    assert ports.published_remark(parse_publish("0.0.0.0:1:1")) == ""
     bench.store.close()
 
 

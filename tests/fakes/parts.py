@@ -130,3 +130,9 @@ class Apart:
 
     def wait_mounted(self, path: str, seconds: float) -> bool:
         raise NotImplementedError("Docker's containers are tried on real machines")
+
+    def activate_plugin(self, name: str, service: str) -> None:
+        raise NotImplementedError("third-party drivers are tried on real machines")
+
+    def call_plugin(self, name: str, method: str, body: dict[str, object]) -> dict[str, object]:
+        raise NotImplementedError("third-party drivers are tried on real machines")

@@ -111,6 +111,17 @@ def test_many_at_once(served: Path) -> None:
     slow.join()
 
 
+def test_what_is_done_afterwards_takes_no_place(served: Path) -> None:
+    """However much of that there is, the next request is answered."""
+    os.mkfifo(f"{served}.done")
+    for _ in range(70):
+        assert post(served, "Later") == (200, b"Later ")
+    assert post(served, "A") == (200, b"A ")
+    there = os.open(f"{served}.done", os.O_RDWR)  # those that wait go on, and who comes later finds a file
+    os.unlink(f"{served}.done")
+    os.close(there)
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [

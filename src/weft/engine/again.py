@@ -7,7 +7,7 @@ from weft.core.model.launch import Launch
 from weft.core.model.network import REST
 from weft.core.model.state import State
 from weft.core.plan.plan import Plan
-from weft.engine import container, events, group, lease, ports
+from weft.engine import container, events, group, lease, ports, whole
 from weft.engine.container import Attached
 from weft.engine.lease import Claims
 from weft.engine.reaping import reap
@@ -117,11 +117,20 @@ def _record(work: Work, found: Attached, state: State, life: Life) -> None:
 
 def _stand(work: Work, sandbox: Sandbox) -> tuple[Attached, str]:
     """What it stood in, made again where that is gone; and the verb of the journal entry about it."""
+    claims = Claims()
+    try:
+        return _stood(work, sandbox, claims)
+    except BaseException:
+        claims.give_back()
+        raise
+
+
+def _stood(work: Work, sandbox: Sandbox, claims: Claims) -> tuple[Attached, str]:
     if sandbox.mode == "host" or work.netns_inode(sandbox.name):
         # Others use its network namespace, which is why it is still there.
         found, verb = Attached(sandbox, (), Plan(()), work.hosts_of(sandbox.name)), START
     else:
-        found, verb = _again(work, sandbox), DETACH
+        found, verb = _again(work, sandbox, claims), DETACH
     if sandbox.command:
         own = group.wants(work, sandbox, work.store.spec(sandbox.name))
         found = found._replace(plan=Plan((*own, *found.plan.ops)))
@@ -145,21 +154,21 @@ def _store(work: Work, found: Attached) -> None:
         work.store.set_own_hosts(found.sandbox.name)
 
 
-def _again(work: Work, sandbox: Sandbox) -> Attached:
+def _again(work: Work, sandbox: Sandbox, claims: Claims) -> Attached:
     """Addresses, names and ports as they were. Conflict, NotFound."""
     kept = work.store.life(sandbox.name).kept
     if sandbox.mode:
         spec = work.store.spec(sandbox.name)
         request = RunRequest(sandbox.name, mode=sandbox.mode, dns=sandbox.dns, spec=spec)
         found = container.by_mode(work, request, sandbox)
-        return found._replace(plan=Plan((*container.preparation(work, (), [found]), *found.plan.ops)))
+        return found._replace(plan=Plan((*whole.preparation(work, (), [found]), *found.plan.ops)))
     if not kept:
         raise BadInput(
             f"container {sandbox.name} is in no network of weft's any more",
             f"`weft rm {sandbox.name}` removes it",
         )
-    claims = Claims()
-    members = [(n, _place(work, n, e, claims)) for n, e in [(work.store.network(e.network), e) for e in kept]]
+    networks = [(work.store.network(e.network), e) for e in kept]
+    members = [(n, _place(work, n, e, claims)) for n, e in networks]
     return container.reattach(work, sandbox, members)
 
 
@@ -178,6 +187,12 @@ def _place(work: Work, network: Network, old: Endpoint, claims: Claims) -> Endpo
         work.say(
             f"{shown} is another's by now: container {name} gets {', '.join([str(c.address) for c in cidrs])}"
         )
+    if network.ipam and not lost and not work.dry:
+        from weft.engine import remote
+
+        # It was given back when the container ended.
+        wanted = {c.address.version: str(c.address) for c in cidrs}
+        cidrs = remote.addresses(work, network, wanted, old.mac, claims)
     shard = container.shard_for(work, network, claims)
     endpoint = old._replace(addresses=cidrs, shard=shard, publish=())
     return endpoint._replace(publish=ports.claim_ports(work, endpoint, old.publish, claims))

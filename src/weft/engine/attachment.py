@@ -7,7 +7,7 @@ from weft.core.model.names import mac_of, mac_text
 from weft.core.model.network import EGRESS, INGRESS
 from weft.core.ops.traffic import shaping, unqueued, unshaped
 from weft.core.plan.plan import Plan
-from weft.engine import connect, container, foreign, network
+from weft.engine import connect, container, foreign, network, whole
 from weft.engine.lease import Claims
 from weft.engine.request import Join
 from weft.engine.target import find
@@ -77,7 +77,7 @@ def place_of(work: Work, member: str, name: str) -> tuple[Network, Endpoint]:
 
 def check_whole(work: Work, found: Network, endpoint: Endpoint) -> None:
     """KernelError when a network is not whole; WeftError when a member's guard is not."""
-    container.check_network(work, found)
+    whole.check_network(work, found)
     if found.bridged:
         facts = work.machine.place_facts([endpoint.mark], "")
         if not facts.stale:
@@ -90,7 +90,7 @@ def check_ready(work: Work, name: str) -> None:
     if found is None:
         work.machine.tables_seen()  # Unsupported, where the kernel has no nf_tables
         return
-    container.check_network(work, found)
+    whole.check_network(work, found)
     container.shard_for(work, found, Claims())
 
 

@@ -15,7 +15,7 @@ from weft.core.ops.link import LinkUp
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, dns, driven, events, ports
+from weft.engine import container, dns, driven, events, ports, whole
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
 from weft.engine.work import CONNECT, DISCONNECT
@@ -62,10 +62,14 @@ def connect(
                 f"container {sandbox.name} is in network {network.name} already",
                 f"`weft net disconnect {network.name} {name}` takes it out",
             )
-        container.check_network(work, network)
+        whole.check_network(work, network)
+        claims = Claims()
         try:
             first = [LinkUp("lo", netns)] if called is not None and called.loopback else []
-            return _connect(work, network, sandbox, netns, join, tuple(publish), members, first)
+            return _connect(work, network, sandbox, netns, join, tuple(publish), members, claims, first)
+        except BaseException:
+            claims.give_back()
+            raise
         finally:
             work.machine.unpin()
 
@@ -78,9 +82,9 @@ def _connect(
     join: Join,
     publish: tuple[Publish, ...],
     members: container.Members,
+    claims: Claims,
     first: Sequence[Op] = (),
 ) -> Endpoint:
-    claims = Claims()
     join = join._replace(network=network.name)
     others = [e for _, e in members] + _taken_names(work, sandbox, netns)
     endpoint, chosen = container.decide_endpoint(work, network, sandbox.name, join, claims, others)
@@ -89,11 +93,11 @@ def _connect(
     own = not sandbox.target and (bool(members) or _has_own_hosts(work, sandbox))
     hosts = work.hosts_files(network.name)
     ops = [
-        *container.stale_links(work, [endpoint]),
+        *whole.stale_links(work, [endpoint]),
         *container.shard_steps(work, [(network, endpoint)]),
         *ports.hold_ports(work, [endpoint]),
         *(_own_hosts(work, sandbox) if own else []),
-        *driven.endpoint_wants(network, sandbox, endpoint, netns),
+        *driven.endpoint_wants(network, sandbox, endpoint, netns, members, after),
         *first,
         *_gateways(members, after, netns or sandbox.name),
         *driver.fresh_wants(endpoint.publish),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
-from weft.core.model.errors import BadInput, Conflict, Exhausted, IfnameTaken, KernelError, NotOurs
-from weft.core.model.names import mac_text, mark
+from weft.core.model.errors import BadInput, Conflict, Exhausted, IfnameTaken
+from weft.core.model.names import mac_text
 from weft.core.model.network import (
     ADOPTED_PORTS,
     BRIDGE_PORTS,
@@ -18,10 +18,9 @@ from weft.core.model.network import (
 )
 from weft.core.model.policy import Policy
 from weft.core.model.state import Life, State
-from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import dns, driven, events, lease, ports
+from weft.engine import dns, driven, events, lease, ports, whole
 from weft.engine.lease import Chosen, Claims
 from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
 from weft.engine.work import CONTAINER
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
-    from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
     from weft.engine.work import Work
 
@@ -68,9 +66,12 @@ def attach(work: Work, request: RunRequest) -> Attached:
     """Makes a container's places in its networks. Its journal entry stays open until ``settle``."""
     check(request)
 
+    claims = Claims()
+
     def make(networks: dict[str, Network], fresh: frozenset[str]) -> Attached:
-        found = _decide(work, networks, request, Claims(fresh if work.dry else frozenset()))
-        before = [] if fresh and work.dry else preparation(work, networks.values(), [found])
+        claims.planned = fresh if work.dry else frozenset()
+        found = _decide(work, networks, request, claims)
+        before = [] if fresh and work.dry else whole.preparation(work, networks.values(), [found])
         before = [*before, *shard_steps(work, found.members)]
         if request.command:
             from weft.engine import group  # not for whoever only connects
@@ -83,7 +84,7 @@ def attach(work: Work, request: RunRequest) -> Attached:
         entry = work.make(CONTAINER, request.name, plan, lambda: _store(work, [found]))
         return found._replace(plan=plan, entry=entry, first=bool(fresh))
 
-    return _in_networks(work, _wanted([request]), make)
+    return _in_networks(work, _wanted([request]), make, claims)
 
 
 def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
@@ -91,10 +92,12 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
     for request in requests:
         check(request)
 
+    claims = Claims()
+
     def make(networks: dict[str, Network], fresh: frozenset[str]) -> list[Attached]:
-        claims = Claims(fresh if work.dry else frozenset())
+        claims.planned = fresh if work.dry else frozenset()
         found = [_decide(work, networks, r, claims) for r in requests]
-        before = [] if fresh and work.dry else preparation(work, networks.values(), found)
+        before = [] if fresh and work.dry else whole.preparation(work, networks.values(), found)
         members = [m for f in found for m in f.members]
         ports = (*shard_steps(work, members), *_ports(work, members))
         plan = Plan((*before, *ports, *batched([f.plan.ops for f in found]).ops))
@@ -114,7 +117,7 @@ def attach_many(work: Work, requests: Sequence[RunRequest]) -> list[Attached]:
         work.settle(entry, running)
         return found
 
-    return _in_networks(work, _wanted(requests), make)
+    return _in_networks(work, _wanted(requests), make, claims)
 
 
 def _wanted(requests: Sequence[RunRequest]) -> list[str]:
@@ -122,7 +125,7 @@ def _wanted(requests: Sequence[RunRequest]) -> list[str]:
 
 
 def _in_networks(
-    work: Work, names: Sequence[str], make: Callable[[dict[str, Network], frozenset[str]], T]
+    work: Work, names: Sequence[str], make: Callable[[dict[str, Network], frozenset[str]], T], claims: Claims
 ) -> T:
     """``make`` with the networks, and which of them, the default one, was made (in a dry run: planned) for
     it.
@@ -133,7 +136,11 @@ def _in_networks(
         work.recover()
         known = {name: work.store.network(name) for name in names if name != DEFAULT}
         if DEFAULT not in names:
-            return make(known, frozenset())
+            try:
+                return make(known, frozenset())
+            except BaseException:
+                claims.give_back()
+                raise
         from weft.engine.network import drop_default, ensure_default
 
         fresh = frozenset([DEFAULT] if work.store.find_network(DEFAULT) is None else [])
@@ -141,6 +148,7 @@ def _in_networks(
         try:
             return make(known, fresh)
         except BaseException:
+            claims.give_back()
             if fresh and not work.dry:
                 drop_default(work)
             raise
@@ -153,6 +161,9 @@ def _decide(work: Work, networks: dict[str, Network], request: RunRequest, claim
     claims.names.add(request.name)
     if request.mode:
         return by_mode(work, request)
+    if request.publish:
+        for network in [networks[j.network] for j in request.joins if not networks[j.network].internal][:1]:
+            ports.check_publishes(network)
     members: list[tuple[Network, Endpoint]] = []
     chosen: list[Chosen] = []
     for join in request.joins:
@@ -178,7 +189,7 @@ def reattach(work: Work, sandbox: Sandbox, members: Sequence[tuple[Network, Endp
     """One that has exited, in places that are decided; the whole plan."""
     spec = work.store.spec(sandbox.name)
     found = _standing(work, sandbox, members, spec is not None and bool(spec.root))
-    before = (*preparation(work, [n for n, _ in members], [found]), *shard_steps(work, members))
+    before = (*whole.preparation(work, [n for n, _ in members], [found]), *shard_steps(work, members))
     return found._replace(plan=Plan((*before, *_ports(work, members), *found.plan.ops)))
 
 
@@ -218,7 +229,7 @@ def _parent_mac(work: Work, network: Network) -> str:
     for link in work.machine.links_of(""):
         if link.ifname == network.device and link.mac:
             return mac_text(link.mac)
-    raise _gone(network)
+    raise whole.gone(network)
 
 
 def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
@@ -368,7 +379,7 @@ def _wants(
     lines = work.own_hosts_lines(sandbox) if own else None
     ops = list(driver.sandbox_wants(sandbox, shown, lines, "", rooted, [n for n, _ in members]))
     for network, endpoint in members:
-        ops += driven.endpoint_wants(network, sandbox, endpoint)
+        ops += driven.endpoint_wants(network, sandbox, endpoint, after=members)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
     ops += driver.fresh_wants([p for _, e in members for p in e.publish])
     for network, endpoint in members:
@@ -376,60 +387,6 @@ def _wants(
     if own:
         ops += driver.copies_want(shown, [work.hosts_file(n.name) for n, _ in members])
     return tuple(ops)
-
-
-def preparation(work: Work, networks: Iterable[Network], found: Sequence[Attached]) -> list[Op]:
-    """What must go first, after a look at what is there. Only what carries our mark may go."""
-    for network in networks:
-        check_network(work, network)
-    return [op for one in found for op in _make_room(work, one)]
-
-
-def check_network(work: Work, network: Network) -> None:
-    """A network is whole: without its bridge and the guards nothing is attached. KernelError."""
-    facts = work.machine.network_facts(network.device)
-    if not network.bridged:
-        if facts.bridge is None:
-            raise _gone(network)
-        return
-    if facts.bridge is None or network.mark not in facts.bridge.altnames:
-        raise KernelError(
-            f"bridge {network.bridge} of network {network.name} is gone, or no longer weft's",
-            hint="`weft repair` makes it again",
-        )
-    if [family for family, said in facts.tables if said == mark(network.root)] != ["inet", "bridge"]:
-        raise KernelError(
-            "the firewall tables of weft are gone: without its guards no container is attached",
-            hint="somebody flushed nftables; `weft repair` makes them again",
-        )
-
-
-def _gone(network: Network) -> KernelError:
-    return KernelError(
-        f"the interface {network.device} that network {network.name} is on is gone",
-        hint="members of it are made on that interface",
-    )
-
-
-def _make_room(work: Work, found: Attached) -> list[Op]:
-    name = found.sandbox.name
-    if found.sandbox.mode == "host":
-        return []
-    facts = work.machine.place_facts([e.mark for _, e in found.members], name)
-    if facts.netns:
-        raise NotOurs(
-            f"a network namespace {name} exists under /run/netns and is not weft's", "choose another --name"
-        )
-    if facts.foreign_file:
-        raise NotOurs(f"{facts.foreign_file} exists and is not weft's", "choose another --name")
-    # A container of this name was removed a moment ago and its namespace is still dying.
-    return [LinkDel(link.ifname, link_mark) for link, link_mark in facts.stale]
-
-
-def stale_links(work: Work, endpoints: Sequence[Endpoint]) -> list[Op]:
-    """Links of earlier endpoints of the same place, which are to go first."""
-    facts = work.machine.place_facts([e.mark for e in endpoints], "")
-    return [LinkDel(link.ifname, link_mark) for link, link_mark in facts.stale]
 
 
 def _ports(work: Work, members: Sequence[tuple[Network, Endpoint]]) -> tuple[Op, ...]:
@@ -489,12 +446,3 @@ def create(work: Work, request: RunRequest) -> Attached:
     if not work.dry:
         settle(work, found, State("running"), request)
     return found
-
-
-def published_remark(publishes: Sequence[Publish]) -> str:
-    """What a user should know of ports published on 127.0.0.1 by default; "" when there are none."""
-    local = [p for p in publishes if p.host.loopback]
-    if not local:
-        return ""
-    ports = ", ".join([f"{p.shown}:{p.host_port} -> {p.port}/{p.proto}" for p in local])
-    return f"published on loopback only: {ports} (0.0.0.0:PORT:PORT opens it to the network)"

@@ -19,7 +19,7 @@ from weft.core.model.network import DEFAULT_ROUTE, REST, Endpoint, Network, Sand
 from weft.core.model.publish import parse_publish
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import connect, container, events, foreign, network, publish
+from weft.engine import connect, container, events, foreign, network, publish, whole
 from weft.engine.lease import Claims
 from weft.engine.network import NetworkRequest
 from weft.engine.request import Join, check_join
@@ -79,6 +79,10 @@ def create_network(work: Work, id: str, request: NetworkRequest) -> Network:
         other = _owner(work, found)
         if other not in ("", id):
             raise Conflict(f"network {found.name} is Docker's network {other[:12]} already")
+        if found.remote or found.ipam:
+            raise Conflict(
+                f"network {found.name} is the driver {found.remote or found.ipam}'s: use that in Docker"
+            )
         work.store.put(_NETWORKS + id, json.dumps(dict(zip(wanted._fields, wanted._astuple(), strict=True))))
     return found
 
@@ -226,7 +230,7 @@ def _sandbox_name(key: str) -> str:
 
 
 def _plug(work: Work, found: Network, name: str, key: str, told: Told, id: str) -> Endpoint:
-    container.check_network(work, found)
+    whole.check_network(work, found)
     members = connect.members_of(work, name)
     wish = Join(found.name, told.addresses, told.mac)
     others = [e for _, e in members]
@@ -234,7 +238,7 @@ def _plug(work: Work, found: Network, name: str, key: str, told: Told, id: str) 
     # The default route inside is Docker's to set.
     endpoint = endpoint._replace(options=((ENDPOINT, id), (DEFAULT_ROUTE, "false")))
     ops = [
-        *container.stale_links(work, [endpoint]),
+        *whole.stale_links(work, [endpoint]),
         *container.shard_steps(work, [(found, endpoint)]),
         *driver.handed_wants(found, endpoint),
     ]
@@ -342,12 +346,12 @@ def learn(work: Work, name: str) -> bool:
         inode = work.machine.namespace_at(sandbox.target)[1]
     except WeftError:
         return False  # its namespace is not there yet
-    called, _ = work.machine.docker_name(inode)
+    called, id = work.machine.docker_name(inode)
     with work.machine.lock():
         work.recover()
         if not work.store.has_container(name):
             return True
-        labels = ((NAME, called),) if called else ()
+        labels = ((NAME, called), ("id", id)) if called else ()
         hostname = called.lower() if connect.is_hostname(called.lower()) else ""
         known = work.store.container(name)[0]._replace(inode=inode, labels=labels, hostname=hostname)
         ops = [

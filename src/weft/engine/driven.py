@@ -1,4 +1,4 @@
-"""Which driver's wishes a network and its members have."""
+"""Which driver's wishes a network and its members have: weft's bridges, macvlan, or a third party's."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ from weft.core.ops.traffic import unshaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from weft.core.model.network import Endpoint, Network, Sandbox
     from weft.core.ops.base import Op
 
+    Members = Sequence[tuple[Network, Endpoint]]
+
 
 def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
-    """A network, in the order of making."""
+    """A network, in the order of making; first what its IPAM driver has given it."""
+    if network.remote or network.ipam:
+        from weft.core.drivers import remote
+        from weft.core.ops.file import HostsFile
+
+        if network.remote:
+            return (HostsFile(hosts), *remote.network_wants(network))
+        return (*remote.pools_taken(network), *bridge.network_wants(network, hosts))
     if network.bridged:
         return bridge.network_wants(network, hosts)
     from weft.core.drivers import macvlan
@@ -22,20 +33,63 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
     return macvlan.network_wants(hosts)
 
 
-def unplugged(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...]:
-    """What takes a container's link away; ``where``: its namespace, "" when that is gone."""
-    refusals = [h for h in endpoint.routes if h.type != "unicast"] if where else []
-    left = [RefusalDel(h.to, h.type, where, h.metric) for h in refusals]
-    if network.bridged:
-        return (LinkDel(endpoint.host_ifname, endpoint.mark), *unshaped(endpoint), *left)
-    return (*([LinkDel(endpoint.ifname, endpoint.mark, where)] if where else []), *left)
-
-
-def endpoint_wants(network: Network, sandbox: Sandbox, endpoint: Endpoint, netns: str = "") -> tuple[Op, ...]:
-    """A container's place in a network; ``netns`` as for the bridge driver."""
+def endpoint_wants(
+    network: Network,
+    sandbox: Sandbox,
+    endpoint: Endpoint,
+    netns: str = "",
+    before: Members = (),
+    after: Members = (),
+) -> tuple[Op, ...]:
+    """A container's place in a network, beside those it had ``before``; ``after`` are all of them. ``netns``
+    as for the bridge driver."""
+    if network.remote or network.ipam:
+        return _by_others(network, sandbox, endpoint, netns, before, after)
     if network.bridged:
         return bridge.endpoint_wants(network, sandbox, endpoint, netns)
     from weft.core.drivers import macvlan
 
     born = macvlan.birth(network, endpoint, netns or sandbox.name)
     return (*born, *bridge.inside_wants(sandbox, endpoint, netns))
+
+
+def _by_others(
+    network: Network, sandbox: Sandbox, endpoint: Endpoint, netns: str, before: Members, after: Members
+) -> tuple[Op, ...]:
+    """Where third parties give the link, or only the addresses."""
+    from weft.core.drivers import remote
+
+    taken = remote.addresses_taken(network, endpoint)
+    if not network.remote:
+        return (*taken, *bridge.endpoint_wants(network, sandbox, endpoint, netns))
+    defaults = []
+    for version in (4, 6):
+        chosen = bridge.gateway_of(after, version)
+        if chosen is not None and chosen[0] == network and bridge.gateway_of(before, version) is None:
+            defaults.append(version)
+    return (*taken, remote.endpoint_wants(network, endpoint, netns or sandbox.name, tuple(defaults)))
+
+
+def unplugged(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...]:
+    """What takes a container's link away; ``where``: its namespace, "" when that is gone."""
+    refusals = [h for h in endpoint.routes if h.type != "unicast"] if where else []
+    left = [RefusalDel(h.to, h.type, where, h.metric) for h in refusals]
+    told = told_others(network, endpoint, where or endpoint.container)
+    if network.remote:
+        return (*told, *left)
+    if network.bridged:
+        return (*told, LinkDel(endpoint.host_ifname, endpoint.mark), *unshaped(endpoint), *left)
+    return (*([LinkDel(endpoint.ifname, endpoint.mark, where)] if where else []), *left)
+
+
+def told_others(network: Network, endpoint: Endpoint, where: str) -> list[Op]:
+    """What third-party drivers are told when an endpoint goes; ``where`` is its namespace, which may be
+    gone."""
+    if not network.remote and not network.ipam:
+        return []
+    from weft.core.drivers import remote
+
+    found: list[Op] = []
+    if network.remote:
+        found.append(remote.endpoint_wants(network, endpoint, where, ()).undo())
+    return [*found, *[op.undo() for op in remote.addresses_taken(network, endpoint)]]

@@ -39,6 +39,8 @@ def edit(work: Work, name: str, change: Change) -> Network:
     with work.machine.lock():
         work.recover()
         old = work.store.network(name)
+        if old.remote and change != Change(change.labels):
+            raise BadInput(f"network {old.name} is the driver {old.remote}'s: only its labels can be changed")
         new = _changed(old, change)
         endpoints = work.store.endpoints(old.name)
         try:

@@ -38,7 +38,7 @@ def _network(work: Work, network: Network) -> dict[str, Any]:
         "mtu": network.mtu,
         "created": network.created,
         "subnets": [_subnet(work, network, pool) for pool in network.pools],
-        "options": {k: v for k, v in network.options if k != LENT},
+        "options": _options(network),
         "labels": dict(network.labels),
         "bridge": network.bridge if network.bridged else "",
         "parent": "" if network.bridged else network.device,
@@ -46,6 +46,12 @@ def _network(work: Work, network: Network) -> dict[str, Any]:
         "endpoints": [_endpoint(work, network, e) for e in endpoints],
         "publish": [p for e in endpoints for p in publishes(work, e)],
     }
+
+
+def _options(network: Network) -> dict[str, str]:
+    """As they were given, and the IPAM driver."""
+    own = {k: v for k, v in network.options if k != LENT and not k.startswith("remote.")}
+    return {**own, **dict(network.given_options), **({"ipam": network.ipam} if network.ipam else {})}
 
 
 def _subnet(work: Work, network: Network, pool: Pool) -> dict[str, Any]:

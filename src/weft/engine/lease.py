@@ -11,6 +11,8 @@ from weft.engine.request import addresses_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from weft.core.boundary import Store
     from weft.core.model.network import Network, Pool
     from weft.core.model.publish import Publish
@@ -24,7 +26,7 @@ class Claims:
     ``planned`` are networks that do not exist yet (in a dry run): nothing of theirs is stored.
     """
 
-    __slots__ = ("addresses", "hints", "macs", "names", "planned", "ports", "shards")
+    __slots__ = ("addresses", "back", "hints", "macs", "names", "planned", "ports", "shards")
 
     def __init__(self, planned: frozenset[str] = frozenset()) -> None:
         self.addresses: set[tuple[str, Address]] = set()
@@ -34,6 +36,14 @@ class Claims:
         self.hints: dict[tuple[str, int], int] = {}
         self.shards: dict[tuple[str, int], int] = {}
         self.planned = planned
+        #: Gives back what third parties' IPAM drivers have given, where nothing comes of it.
+        self.back: list[Callable[[], None]] = []
+
+    def give_back(self) -> None:
+        """Whatever was asked for has failed."""
+        for action in self.back:
+            action()
+        self.back.clear()
 
 
 class Chosen(Record):
@@ -49,6 +59,13 @@ def addresses(
 ) -> tuple[tuple[Cidr, ...], list[Chosen]]:
     """The addresses asked for; of a family of the network's without one of those, the lowest free one.
     BadInput, Conflict, Exhausted."""
+    if network.ipam and not work.dry:
+        from weft.engine import remote
+
+        texts = {a.version: str(a) for a in addresses_of(join)}
+        cidrs = remote.addresses(work, network, texts, join.mac, claims)
+        claims.addresses.update([(network.name, cidr.address) for cidr in cidrs])
+        return cidrs, []
     asked = addresses_of(join)
     found: list[Cidr] = []
     chosen: list[Chosen] = []

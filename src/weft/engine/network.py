@@ -6,7 +6,7 @@ from weft.core.drivers import bridge as driver
 from weft.core.drivers import options
 from weft.core.model.errors import BadInput, Conflict, NotFound, NotOurs
 from weft.core.model.names import check_ifname, check_name, mark
-from weft.core.model.network import DEFAULT, ENGINE, Network, derived_bridge
+from weft.core.model.network import DEFAULT, DRIVERS, ENGINE, Network, derived_bridge
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
 
 _MTU = (68, 65535)
-DRIVERS = ("bridge", "macvlan", "ipvlan")
 #: RFC 8200: every link that carries IPv6 takes packets of this size.
 _MTU6 = 1280
 
 
 class NetworkRequest(Record):
-    """What a user asks of ``net create``; texts are as typed. ``options`` are those of ``-o``."""
+    """What a user asks of ``net create``; texts are as typed. ``options`` are those of ``-o``. ``driver`` and
+    ``ipam`` are third parties', "" weft's own."""
 
     name: str
     subnets: tuple[str, ...] = ()
@@ -44,6 +44,8 @@ class NetworkRequest(Record):
     nat: str = ""
     options: tuple[tuple[str, str], ...] = ()
     driver: str = "bridge"
+    ipam: str = ""
+    ipam_options: tuple[tuple[str, str], ...] = ()
 
 
 class Checked(Record):
@@ -56,6 +58,10 @@ class Checked(Record):
 def create(work: Work, request: NetworkRequest) -> Network:
     """Makes a network. Conflict when its name, bridge or subnet is taken; BadInput, NotYet."""
     checked = check(request)
+    if request.driver or request.ipam:
+        from weft.engine import remote
+
+        remote.activate(work, request)
     with work.machine.lock():
         work.recover()
         return make(work, checked)
@@ -70,10 +76,19 @@ def check(request: NetworkRequest) -> Checked:
 
 
 def _check(request: NetworkRequest) -> Checked:
-    if request.driver not in DRIVERS:
-        raise BadInput(f"no driver {request.driver!a}", f"there are {', '.join(DRIVERS)}")
-    given = options.parse(request.options, request.driver)
-    request = _with_options(request, given)
+    given: dict[str, str] = {}
+    third = request.driver not in DRIVERS
+    if third or request.ipam or request.ipam_options:
+        from weft.engine import remote
+
+        remote.check(request)
+    if third:
+        request = request._replace(options=remote.kept(request))
+    else:
+        given = options.parse(request.options, request.driver)
+        request = _with_options(request, given)
+        if request.ipam:
+            request = request._replace(options=(*request.options, *remote.kept(request)))
     asked = pools.parse(request.subnets, request.gateways, request.ranges, request.aux)
     asked = asked._replace(ipv6=request.ipv6, ipv4=given.get("ipv4", "true") == "true")
     if not asked.ipv4 and not asked.ipv6 and not asked.subnets:
@@ -138,11 +153,26 @@ def make(work: Work, checked: Checked) -> Network:
         )
     facts = work.machine.host_facts()
     known = work.store.networks()
-    network = _decide(work, checked, facts, known)
+    if not request.ipam or work.dry:
+        return _make(work, _decide(work, checked, facts, known), facts, known)
+    from weft.engine.remote import Taking
+
+    taking = Taking(work, request.ipam, request.ipam_options)
+    try:
+        given, ids = taking.pools(checked.asked)
+        network = _bare(work, checked, facts)
+        network = network._replace(pools=given, options=(*network.options, *ids))
+        return _make(work, network, facts, known)
+    except BaseException:
+        taking.give_back()
+        raise
+
+
+def _make(work: Work, network: Network, facts: HostFacts, known: tuple[Network, ...]) -> Network:
     if network.bridged:
         found = _check_host(work, network, facts, known)
         network = network if found is None else _adopted(network, found)
-    else:
+    elif not network.remote:
         network = _on_parent(work, network, facts)
     pools.check_clashes(network.pools, network.device, _others(network, facts), known)
     dns.check(work, network)
@@ -164,7 +194,7 @@ def make(work: Work, checked: Checked) -> Network:
 def _others(network: Network, facts: HostFacts) -> HostFacts:
     """Whose subnets a network must stay clear of: whoever uses a LAN that is there has its subnet from the
     user; and an engine that says what it wants is not kept from it by what stands in a file of engines."""
-    if not network.managed:
+    if not network.managed and not network.remote:
         return facts._replace(routes=(), kept=())
     return facts._replace(kept=()) if ENGINE in dict(network.labels) else facts
 
@@ -185,8 +215,17 @@ def _tell(work: Work, network: Network, facts: HostFacts) -> None:
 
 
 def _decide(work: Work, checked: Checked, facts: HostFacts, known: tuple[Network, ...]) -> Network:
+    network = _bare(work, checked, facts)
+    found = pools.decide(checked.asked, network.id, facts, known, work.machine.auto_pools())
+    if any(p.subnet.version == 6 for p in found):
+        network = network._replace(mtu=max(network.mtu, _MTU6))
+    return network._replace(pools=found)
+
+
+def _bare(work: Work, checked: Checked, facts: HostFacts) -> Network:
+    """A network without its subnets."""
     root, request = work.store.root, checked.request
-    network = Network(
+    return Network(
         root=root,
         name=request.name,
         number=work.store.free_number(),
@@ -202,10 +241,6 @@ def _decide(work: Work, checked: Checked, facts: HostFacts, known: tuple[Network
         driver=request.driver,
         options=request.options,
     )
-    found = pools.decide(checked.asked, network.id, facts, known, work.machine.auto_pools())
-    if any(p.subnet.version == 6 for p in found):
-        network = network._replace(mtu=max(network.mtu, _MTU6))
-    return network._replace(pools=found)
 
 
 def _check_host(
@@ -277,6 +312,8 @@ def _adopted(network: Network, found: BridgeFact) -> Network:
 
 def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
     """What is wanted less what is there; leftovers that carry our mark go first."""
+    if network.remote:
+        return Plan(driven.network_wants(network, work.hosts_file(network.name)))
     ops: list[Op] = []
     link = facts.link(network.mark)
     if link is not None:
@@ -391,6 +428,8 @@ def _removal(work: Work, network: Network, last: bool) -> Plan:
     """The way back of making it. Ports that something still holds go as a group, with one wait."""
     made = (*driver.tables_want(network.root),) if last else ()
     wanted = driven.network_wants(network, work.hosts_file(network.name))
+    if network.remote:
+        return Plan((*made, *wanted)).undo()
     if last:
         # The elements go with their tables.
         wanted = tuple([op for op in wanted if op.kind != "nft"])

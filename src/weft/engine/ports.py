@@ -33,8 +33,20 @@ def published(
             f"--publish: network {members[0][0].name} is internal, nothing comes in", "use another network"
         )
     network, endpoint = members[place]
+    check_publishes(network)
     publish = claim_ports(work, endpoint, wanted, claims)
     return [*members[:place], (network, endpoint._replace(publish=publish)), *members[place + 1 :]]
+
+
+def check_publishes(network: Network) -> None:
+    """BadInput for a network in which weft publishes nothing."""
+    if network.remote:
+        raise BadInput(
+            f"--publish: network {network.name} is the driver {network.remote}'s",
+            "put a network of weft's first",
+        )
+    if not network.managed:
+        raise BadInput(f"members of network {network.name} are reached by their own addresses")
 
 
 def claim_ports(
@@ -92,3 +104,12 @@ def hold_ports(work: Work, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
 
         first = proxy.start(work)
     return (*first, *[op for e in endpoints for op in driver.loopback_wants(e)])
+
+
+def published_remark(publishes: Sequence[Publish]) -> str:
+    """What a user should know of ports published on 127.0.0.1 by default; "" when there are none."""
+    local = [p for p in publishes if p.host.loopback]
+    if not local:
+        return ""
+    ports = ", ".join([f"{p.shown}:{p.host_port} -> {p.port}/{p.proto}" for p in local])
+    return f"published on loopback only: {ports} (0.0.0.0:PORT:PORT opens it to the network)"

@@ -9,7 +9,7 @@ from weft.core.model.publish import Publish, parse_publish
 from weft.core.model.target import parse_target
 from weft.core.ops.loopback import LoopbackDel
 from weft.core.plan.plan import Plan
-from weft.engine import connect, container, ports, proxy
+from weft.engine import connect, ports, proxy, whole
 from weft.engine.lease import Claims
 from weft.engine.work import PUBLISH, UNPUBLISH
 
@@ -51,9 +51,8 @@ def _publish(
     """The lock is held."""
     if found.internal:
         raise BadInput(f"network {found.name} is internal, nothing comes in", "publish on another network")
-    if not found.managed:
-        raise BadInput(f"members of network {found.name} are reached by their own addresses")
-    container.check_network(work, found)
+    ports.check_publishes(found)
+    whole.check_network(work, found)
     added = ports.claim_ports(work, endpoint, wanted, Claims())
     plan = _plan(work, found, endpoint, added)
     if work.dry:

@@ -27,6 +27,7 @@ UNTRACED = (
     "commands, --rm, gateway priorities, sysctls and routes of containers",
     "processes of containers that use another's network, where there are no cgroups",
     "containers that had exited, and those on the host's network",
+    "networks of third-party drivers",
     "names given with `weft ns`: `weft ns adopt` gives them again",
 )
 

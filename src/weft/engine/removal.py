@@ -12,7 +12,7 @@ from weft.core.ops.file import HostsDel, HostsFileDel
 from weft.core.ops.loopback import LoopbackDel
 from weft.core.ops.netns import NetnsEnd
 from weft.core.plan.plan import Plan
-from weft.engine import events, proxy
+from weft.engine import driven, events, proxy
 from weft.engine.work import CONTAINER, DETACH
 
 TYPE_CHECKING = False
@@ -136,7 +136,9 @@ def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
     going = frozenset([s.name for s in found])
     ops: list[Op] = [*let_go(work, endpoints)]
     for endpoint in endpoints:
-        ops += Plan(endpoint_elements(networks[endpoint.network], endpoint)).undo().ops
+        network = networks[endpoint.network]
+        ops += Plan(endpoint_elements(network, endpoint)).undo().ops
+        ops += driven.told_others(network, endpoint, endpoint.container)
     ops += driver.flush_wants([p for e in endpoints for p in e.publish])
     ops += forget_names(work, networks, endpoints, going)
     from weft.engine import group  # not for whoever only leaves a network

@@ -93,8 +93,9 @@ class Ready:
         if version == self._version:
             return
         networks = {n.name: n for n in work.store.networks()}
-        wanted = elements(work, networks, members_of(work, networks)) if networks else []
-        self._plan = Plan((*driver.tables_want(work.store.root), *wanted)) if networks else Plan(())
+        own = bool(_tables(work, networks))
+        wanted = elements(work, networks, members_of(work, networks)) if own else []
+        self._plan = Plan((*driver.tables_want(work.store.root), *wanted)) if own else Plan(())
         work.machine.prepare(self._plan)
         self._version = version
 
@@ -122,7 +123,7 @@ def mend_firewall(work: Work) -> Report:
             return Report((), ())
         members = members_of(work, networks)
         wanted = elements(work, networks, members)
-        tables = [op for op in driver.tables_want(work.store.root) if isinstance(op, TableAdd)]
+        tables = _tables(work, networks)
         seen = work.machine.tables_seen()
         missing = [t for t in tables if t.family not in seen]
         families = {t.family for t in missing}
@@ -198,10 +199,15 @@ def sysctls_of(networks: Iterable[Network]) -> tuple[str, ...]:
 
 def firewall(work: Work, networks: dict[str, Network], members: Sequence[Member], seen: Seen) -> list[Op]:
     """The firewall's part, as one transaction."""
+    tables = _tables(work, networks)
+    return diff.firewall_steps(tables, elements(work, networks, members), seen.inventory) if tables else []
+
+
+def _tables(work: Work, networks: dict[str, Network]) -> list[TableAdd]:
+    """Those that are wanted: none where no network is a bridge of weft's."""
     if not any(n.bridged for n in networks.values()):
         return []
-    tables = [op for op in driver.tables_want(work.store.root) if isinstance(op, TableAdd)]
-    return diff.firewall_steps(tables, elements(work, networks, members), seen.inventory)
+    return [op for op in driver.tables_want(work.store.root) if isinstance(op, TableAdd)]
 
 
 def elements(work: Work, networks: dict[str, Network], members: Sequence[Member]) -> list[ElementAdd]:
@@ -214,6 +220,8 @@ def elements(work: Work, networks: dict[str, Network], members: Sequence[Member]
 
 def _network(work: Work, network: Network, members: Sequence[Member], seen: Seen) -> list[Op]:
     ops: list[Op] = []
+    if network.remote:
+        return ops
     if network.managed and not network.internal:
         ops += [driver.forwarding(v) for v in (4, 6) if (network.ipv4 if v == 4 else network.ipv6)]
     ops += driven.network_wants(network, work.hosts_file(network.name))
@@ -254,6 +262,8 @@ def _container(work: Work, member: Member, own: frozenset[str], seen: Seen) -> l
         fresh = any(isinstance(op, (NetnsAdd, NetnsAttach)) for op in ops) and not member.pid
     inside: list[Op] = []
     for network, endpoint in member.places:
+        if network.remote:
+            continue
         netns = member.where if sandbox.target else ""
         if not network.bridged:
             inside += _sublink(work, member, network, endpoint, fresh)

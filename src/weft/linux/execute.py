@@ -183,7 +183,7 @@ class Hands:
             raise explain(op, error) from None
         except OSError as error:
             raise explain_os(op, error) from None
-        if op.kind != "file":
+        if op.kind not in ("file", "taken"):
             done.append(op)
 
     def _send_links(self, group: Sequence[Op], done: list[Op]) -> None:
@@ -345,44 +345,31 @@ class Hands:
             self._flush(op)
         elif op.kind == "queue":  # one by one: what it is about may be of the same plan
             self.route_in(op.netns).send(self._messages((op,)))
-        elif op.kind == "dns":
+        else:
+            self._seldom(op)
+
+    def _seldom(self, op: Op) -> None:
+        """What not every command does; its hands are imported then."""
+        if op.kind == "dns":
             from weft.linux import dns
 
             dns.start(self._run_dir, self._launcher, self._root)
+        elif op.kind in ("remote", "taken"):
+            from weft.linux import remote
+
+            remote.do(self, op)
         elif op.kind == "cgroup":
-            from weft.linux import cgroup  # only containers with a command have one
+            from weft.linux import cgroup
 
             cgroup.do(op)
         else:
             raise TypeError(f"no hand knows {type(op).__name__}")
 
     def _file(self, op: Op) -> None:
-        if isinstance(op, n.EtcNetns):
-            files.write_etc_netns(op.name, op.hosts, op.resolv, op.hostname)
-        elif isinstance(op, n.ResolvConf):
-            files.change_resolv(op.name, op.text, op.old)
-        elif isinstance(op, n.EtcNetnsDel):
-            files.remove_etc_netns(op.name)
-        elif isinstance(op, f.HostsDel):
-            files.remove_hosts(op.path, op.addresses)
-        elif isinstance(op, f.HostsFile):
-            files.make_hosts(op.path)
-        elif isinstance(op, f.HostsCopy):
-            files.copy_hosts(op.path, op.source)
-        elif isinstance(op, f.HostsUncopy):
-            files.uncopy_hosts(op.path, op.source)
-        elif isinstance(op, f.OwnHosts):
-            files.make_hosts(op.path, op.lines)
-        elif isinstance(op, f.HostsSwitch):
+        if isinstance(op, f.HostsSwitch):
             self._switch_hosts(op)
-        elif isinstance(op, f.HostsFileDel):
-            files.remove(op.path)
-        elif isinstance(op, f.FileMove):
-            from weft.linux import logs
-
-            logs.move(op.path, op.to)
         else:
-            raise TypeError(f"no hand knows {type(op).__name__}")
+            files.do(op)
 
     def _flush(self, op: Op) -> None:
         from weft.core.ops.conntrack import ConntrackFlush

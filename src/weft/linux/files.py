@@ -6,6 +6,8 @@ import posix
 from _socket import AF_INET6, inet_aton, inet_pton
 
 from weft.core.model.errors import BadInput, NotPermitted, StoreError, Unsupported
+from weft.core.ops import file as f
+from weft.core.ops import netns as n
 from weft.core.ops.file import HOSTS_HEAD
 from weft.core.ops.netns import ETC_NETNS
 from weft.linux.paths import is_there, make_directories
@@ -13,6 +15,8 @@ from weft.linux.paths import is_there, make_directories
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from weft.core.ops.base import Op
 
 _PAGE = 4096
 _SMALL = 1 << 16
@@ -327,3 +331,31 @@ def read_resolv(path: str) -> tuple[list[str], tuple[str, ...]]:
         elif len(words) > 1 and words[0] in ("search", "domain"):
             search = tuple(words[1:])
     return servers, search
+
+
+def do(op: Op) -> None:
+    """Does an operation on files. BadInput, StoreError, OSError."""
+    if isinstance(op, n.EtcNetns):
+        write_etc_netns(op.name, op.hosts, op.resolv, op.hostname)
+    elif isinstance(op, n.ResolvConf):
+        change_resolv(op.name, op.text, op.old)
+    elif isinstance(op, n.EtcNetnsDel):
+        remove_etc_netns(op.name)
+    elif isinstance(op, f.HostsDel):
+        remove_hosts(op.path, op.addresses)
+    elif isinstance(op, f.HostsFile):
+        make_hosts(op.path)
+    elif isinstance(op, f.HostsCopy):
+        copy_hosts(op.path, op.source)
+    elif isinstance(op, f.HostsUncopy):
+        uncopy_hosts(op.path, op.source)
+    elif isinstance(op, f.OwnHosts):
+        make_hosts(op.path, op.lines)
+    elif isinstance(op, f.HostsFileDel):
+        remove(op.path)
+    elif isinstance(op, f.FileMove):
+        from weft.linux import logs
+
+        logs.move(op.path, op.to)
+    else:
+        raise TypeError(f"no hand knows {type(op).__name__}")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _LARGEST = 4 << 20
 #: Seconds that a client may take to say what it wants: dockerd has it ready.
 _PATIENCE = 5
+#: Seconds after which processes that have answered are collected, when there is no other request.
+_REAPS = 30
 _TYPE = "application/vnd.docker.plugins.v1.2+json"
 
 
@@ -47,10 +49,9 @@ class _Request(BaseHTTPRequestHandler):
         status, answer, rest = self.handler(self.path.lstrip("/"), body)
         self._answer(status, answer)
         if rest is not None:
-            # Who asked does not wait for this.
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_WR)
-            rest()
+            _aside(rest)
 
     def _body(self) -> bytes | None:
         if self.headers.get("Transfer-Encoding"):
@@ -83,6 +84,18 @@ class _Request(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: errors go to the one who asked."""
+
+
+def _aside(rest: Callable[[], None]) -> None:
+    """In a process that nobody waits for: who asked does not, and it takes no place of another request's."""
+    if os.fork():
+        return
+    status = 1
+    try:
+        rest()
+        status = 0
+    finally:
+        os._exit(status)
 
 
 class _Server(ForkingMixIn, UnixStreamServer):
@@ -125,7 +138,7 @@ def serve(path: str, handler: Handler, ready: Callable[[], None]) -> None:
     try:
         ready()
         _notify("READY=1")
-        server.serve_forever(poll_interval=3600)
+        server.serve_forever(poll_interval=_REAPS)
     except _Ended:
         if os.getpid() != parent:
             os._exit(1)

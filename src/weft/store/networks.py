@@ -84,7 +84,7 @@ class Networks(Database):
             adopted=bool(adopted),
             follows_mtu=bool(follows),
             shards=shards,
-            driver=one_of(dict(options).get(DRIVER, "bridge"), "bridge", "macvlan", "ipvlan"),
+            driver=dict(options).get(DRIVER, "bridge"),
             options=tuple([pair for pair in options if pair[0] != DRIVER]),
         )
 

@@ -13,6 +13,7 @@ STATUS = {
     "WeftError": 1,
     "KernelError": 1,
     "WireError": 1,
+    "PeerError": 1,
     "StoreError": 1,
     "Damaged": 1,
     "BadInput": 2,

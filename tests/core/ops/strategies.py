@@ -25,6 +25,7 @@ from weft.core.ops import (
     netns,
     nft,
     process,
+    remote,
     route,
     rule,
     shard,
@@ -119,6 +120,9 @@ HOSTILE = st.text(
 GROUPS = NAMES.map(lambda name: f"weft/{name}")
 TOPS = PRINTABLE.map(lambda text: f"/sys/fs/{text}")
 
+#: As Docker has them.
+IDS = st.text("0123456789abcdef", min_size=64, max_size=64)
+TAKEN = st.lists(ADDRESSES.map(str), max_size=2).map(tuple)
 STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     address.AddressAdd: st.builds(address.AddressAdd, IFNAMES, ADDRESSES, PREFIXES, PLACES),
     address.AddressLend: st.builds(address.AddressLend, IFNAMES, ADDRESSES, PREFIXES, PLACES),
@@ -210,7 +214,7 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         st.integers(68, 65535),
         IFNAMES,
         NUMBERS,
-        NAMES,
+        st.just("") | NAMES,
         IFNAMES,
         MACS,
         MARKS,
@@ -229,6 +233,30 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         loopback.LoopbackAdd, PROTOS, ADDRESSES.map(str), PORTS, ADDRESSES.map(str), PORTS
     ),
     loopback.LoopbackDel: st.builds(loopback.LoopbackDel, PROTOS, ADDRESSES.map(str), PORTS),
+    remote.RemoteNetworkAdd: st.builds(
+        remote.RemoteNetworkAdd,
+        NAMES,
+        IDS,
+        st.lists(st.tuples(SUBNETS.map(str), ADDRESSES.map(lambda a: f"{a}/24")), max_size=2).map(tuple),
+        st.lists(st.tuples(PRINTABLE, PRINTABLE), max_size=2).map(tuple),
+        st.booleans(),
+    ),
+    remote.RemoteNetworkDel: st.builds(remote.RemoteNetworkDel, NAMES, IDS),
+    remote.RemoteTaken: st.builds(remote.RemoteTaken, NAMES, PRINTABLE, TAKEN, st.booleans()),
+    remote.RemoteReleased: st.builds(remote.RemoteReleased, NAMES, PRINTABLE, TAKEN, st.booleans()),
+    remote.RemoteJoin: st.builds(
+        remote.RemoteJoin,
+        NAMES,
+        IDS,
+        IDS,
+        FAR,
+        IFNAMES,
+        st.lists(ADDRESSES.map(lambda a: f"{a}/24"), max_size=2).map(tuple),
+        MACS,
+        MARKS,
+        st.sampled_from(((), (4,), (4, 6))),
+    ),
+    remote.RemoteLeave: st.builds(remote.RemoteLeave, NAMES, IDS, IDS, FAR, IFNAMES, MARKS),
     netns.NetnsAdd: st.builds(netns.NetnsAdd, NAMES, st.booleans()),
     netns.NetnsAttach: st.builds(netns.NetnsAttach, NAMES, FAR),
     netns.NetnsDel: st.builds(netns.NetnsDel, NAMES),

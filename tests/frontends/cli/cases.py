@@ -122,7 +122,7 @@ NAMES = (
     Case("net create x --mtu many", 2, "is not a number"),
     Case("net create x --mtu 67", 2, "is not between 68 and 65535"),
     Case("net create x --mtu 65536", 2, "is not between 68 and 65535"),
-    Case("net create x --driver token-ring", 2, "no driver 'token-ring'"),
+    Case("net create x --driver ../token-ring", 2, "is not a name"),
     *all_of(
         2,
         "is not an IP address",

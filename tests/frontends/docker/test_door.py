@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from frontends.docker.daemon import END, IDS, KEY, MAC, NET, PORTS, Daemon
+from weft.core.model.address import parse_address, parse_subnet
+from weft.core.model.network import IPAM, Network, Pool
 from weft.core.ops.link import VethAdd
 from weft.engine import container, gc, network
 from weft.engine.network import NetworkRequest
@@ -74,6 +78,22 @@ def test_a_network_that_exists(docker: Daemon) -> None:
     assert "is Docker's network 17a6ed8c9c15 already" in said
     docker.ask("NetworkDriver.DeleteNetwork", NetworkID=NET)
     assert [n.name for n in docker.bench.store.networks()] == ["blue"]
+
+
+@pytest.mark.parametrize(
+    "of", [{"driver": "other"}, {"options": ((IPAM, "other"),)}], ids=["driver", "ipam driver"]
+)
+def test_a_network_of_a_third_party(docker: Daemon, of: dict[str, Any]) -> None:
+    pool = Pool(parse_subnet("10.99.0.0/24"), parse_address("10.99.0.1"))
+    theirs = Network(docker.bench.store.root, "theirs", 7, (pool,), "wbx", **of)
+    docker.bench.store.add_network(theirs)
+    said = docker.refused(
+        "NetworkDriver.CreateNetwork",
+        NetworkID=NET,
+        Options={"com.docker.network.generic": {"weft.network": "theirs"}},
+        IPv4Data=[{"Pool": "10.99.0.0/24", "Gateway": "10.99.0.1/24"}],
+    )
+    assert "is the driver other's" in said
 
 
 def test_addresses_are_of_one_pool_with_wefts_own(docker: Daemon) -> None:

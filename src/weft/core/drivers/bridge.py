@@ -385,7 +385,7 @@ def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> l
     found = []
     for version in (4, 6):
         chosen = gateway_of(members, version)
-        if chosen is not None:
+        if chosen is not None and not chosen[0].remote:
             foreign = FOREIGN_METRIC if ":" in chosen[1].container else 0
             metric = int(chosen[1].option(METRIC, str(foreign)))
             found.append(_by(*chosen, version, where, metric))

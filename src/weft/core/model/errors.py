@@ -99,6 +99,12 @@ class WireError(WeftError):
     code = "wire"
 
 
+class PeerError(WeftError):
+    """A program that weft asks has refused, or does not answer: a third-party driver."""
+
+    code = "peer"
+
+
 class StoreError(WeftError):
     """The state directory or its database cannot be used."""
 

@@ -40,6 +40,12 @@ INGRESS, EGRESS = "ingress", "egress"
 #: What the host's end of its cable is to be called.
 HOST_IFNAME = "host_ifname"
 
+#: The drivers that are weft's own; any other is a third party's.
+DRIVERS = ("bridge", "macvlan", "ipvlan")
+#: Options of a network under which is kept which IPAM driver it is of, and what third parties were told and
+#: said.
+IPAM, POOL_ID, GIVEN = "remote.ipam", "remote.pool", "remote.option."
+
 #: Seconds that a released address rests, while neighbours may still have its old MAC in their caches
 #: (arp(7): an entry may be used for up to base_reachable_time * 1.5 unconfirmed).
 REST = 60
@@ -194,6 +200,25 @@ class Network(Record):
     def dns_port(self) -> int:
         """Where that listens."""
         return int(self.option("dns_port", "53"))
+
+    @property
+    def remote(self) -> str:
+        """The third-party driver that makes it; "" for weft's own."""
+        return "" if self.driver in DRIVERS else self.driver
+
+    @property
+    def ipam(self) -> str:
+        """The third-party IPAM driver that its subnets and addresses come from."""
+        return self.option(IPAM)
+
+    def pool_id(self, version: int) -> str:
+        """What its IPAM driver calls its pool of a family."""
+        return self.option(f"{POOL_ID}{version}")
+
+    @property
+    def given_options(self) -> tuple[tuple[str, str], ...]:
+        """The options that a third-party driver gets."""
+        return tuple([(k.removeprefix(GIVEN), v) for k, v in self.options if k.startswith(GIVEN)])
 
 
 def derived_bridge(root: str, name: str) -> str:

@@ -54,6 +54,8 @@ def create(args: Args) -> int:
         nat=args.one("nat"),
         driver=driver,
         options=pairs(args.many("opt"), "--opt"),
+        ipam=args.one("ipam-driver"),
+        ipam_options=pairs(args.many("ipam-opt"), "--ipam-opt"),
     )
     network.check(request)
     work = work_for(args)
@@ -105,7 +107,7 @@ def connect(args: Args) -> int:
     from weft.core.model.publish import parse_publish
     from weft.core.model.target import parse_target
     from weft.engine import connect
-    from weft.engine.container import published_remark
+    from weft.engine.ports import published_remark
     from weft.engine.request import Join, check_join
     from weft.frontends.cli.run import number, pairs
 
@@ -136,7 +138,7 @@ def connect(args: Args) -> int:
 def publish(args: Args) -> int:
     """``weft net publish``: prints what was published, as ``weft port`` does."""
     from weft.engine import publish
-    from weft.engine.container import published_remark
+    from weft.engine.ports import published_remark
 
     network, name, *specs = args.words
     work = work_for(args)

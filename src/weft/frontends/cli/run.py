@@ -6,7 +6,7 @@ import posix
 
 from weft.core.model.errors import BadInput
 from weft.core.model.publish import parse_publish
-from weft.engine import container
+from weft.engine import container, ports
 from weft.engine.request import Join, RunRequest, check
 from weft.frontends.cli import isolation, life
 from weft.frontends.cli.command import environment
@@ -159,7 +159,7 @@ def run(args: Args) -> int:
 
 
 def _tell(work: Work, found: container.Attached, name: str, quiet: bool) -> None:
-    remark = container.published_remark([p for _, e in found.members for p in e.publish])
+    remark = ports.published_remark([p for _, e in found.members for p in e.publish])
     if remark:
         work.say(remark)
     if not work.dry:

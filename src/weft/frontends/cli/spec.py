@@ -24,7 +24,9 @@ GLOBAL: tuple[Flag, ...] = (
 )
 
 _CREATE: tuple[Flag, ...] = (
-    ("--driver -d", "bridge|macvlan|ipvlan", "the driver (default: bridge)"),
+    ("--driver -d", "NAME", "bridge (default), macvlan, ipvlan, or a plug-in of Docker's (docs/docker.md)"),
+    ("--ipam-driver", "NAME", "a plug-in of Docker's that subnets and addresses come from"),
+    ("--ipam-opt", "KEY=VALUE...", "an option for it"),
     ("--subnet", "CIDR...", "a subnet, IPv4 or IPv6 (default: the first free one of the pools)"),
     ("--ip-range", "CIDR...", "where in its subnet addresses are taken from"),
     ("--gateway", "IP...", "the gateway of its subnet (default: the first address)"),
