@@ -21,6 +21,8 @@ SOCKET = "/run/docker/plugins/weft.sock"
 _SERVICES = {"NetworkDriver": ("Err", network.METHODS), "IpamDriver": ("Error", ipam.METHODS)}
 #: Seconds until a container's first process is there: it is started after its networks were joined.
 _STARTS = 60.0
+#: Seconds after which it is looked whether it still is to be: Docker takes back what it could not start.
+_LOOKS = 2.0
 
 
 class Door:
@@ -64,10 +66,14 @@ class Door:
     def _name(self, body: Body) -> None:
         """Finds out whose the sandbox is that was joined, once its first process is there."""
         key = words.text(body, "SandboxKey")
-        work = self._open()
+        work, name = self._open(), f"docker:{key.rpartition('/')[2]}"
         try:
-            if work.machine.wait_mounted(key, _STARTS):
-                docker.learn(work, f"docker:{key.rpartition('/')[2]}")
+            for _ in range(int(_STARTS / _LOOKS)):
+                if work.machine.wait_mounted(key, _LOOKS):
+                    docker.learn(work, name)
+                    return
+                if not work.store.has_container(name):
+                    return
         except WeftError as error:
             self._say(f"{key}: {error.message}")
 
