@@ -137,6 +137,7 @@ def test_a_network_that_is_not_made(host: Host, method: str, kinds: str) -> None
     assert differences(host, before) == []
 
 
+@pytest.mark.campaign
 def test_an_endpoint_that_is_not_made(host: Host) -> None:
     """Of its addresses and of what it had made nothing is left, and the next one is as good as ever."""
     warm(host)
