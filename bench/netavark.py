@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 
-from world import ENVIRONMENT, Row, against, ip, progress, spawn, spread, weft
+from world import ENVIRONMENT, Row, Spent, against, ip, progress, spawn, spread, weft
 
 _PEER = "/usr/lib/podman/netavark"
 _ROUNDS = 30
@@ -57,9 +57,9 @@ def _line(whose: str, command: str, number: int) -> list[str]:
     return [*program, *flags, "-f", _wish(whose, number), command, f"/run/netns/{whose}{number}"]
 
 
-def _call(whose: str, command: str, number: int) -> float:
+def _call(whose: str, command: str, number: int) -> Spent:
     line = _line(whose, command, number)
-    return spawn(line).wall
+    return spawn(line)
 
 
 def _namespace(whose: str, number: int) -> None:
@@ -67,7 +67,7 @@ def _namespace(whose: str, number: int) -> None:
 
 
 def _in_turn() -> list[Row]:
-    times: dict[tuple[str, str], list[float]] = {}
+    times: dict[tuple[str, str], list[Spent]] = {}
     for whose in _NETS:
         _namespace(whose, 0)
         _call(whose, "setup", 0)
@@ -76,26 +76,33 @@ def _in_turn() -> list[Row]:
             for whose in _NETS:
                 if command == "setup":
                     _namespace(whose, number)
-                seconds = _call(whose, command, number)
+                spent = _call(whose, command, number)
                 if number > 3:  # those before warm up
-                    times.setdefault((whose, command), []).append(seconds)
-    return [
-        against(f"`weft-netavark {command}`, one port", times["weft", command], times["peer", command], bar)
-        for command, bar in (("setup", 0.6), ("teardown", 0.3))
-    ]
+                    times.setdefault((whose, command), []).append(spent)
+    rows = []
+    for command, bar in (("setup", 0.6), ("teardown", 0.3)):
+        mine, theirs = times["weft", command], times["peer", command]
+        title = f"`weft-netavark {command}`, one port"
+        rows.append(against(title, [s.wall for s in mine], [s.wall for s in theirs], bar))
+        cpu = f"CPU of the {'first' if command == 'setup' else 'second'}"
+        rows.append(against(cpu, [s.cpu for s in mine], [s.cpu for s in theirs], None))
+    return rows
 
 
-def _many() -> Row:
-    first: list[float] = []
-    last: list[float] = []
+def _many() -> list[Row]:
+    first: list[Spent] = []
+    last: list[Spent] = []
     start = _ROUNDS + 10
     for n in range(_MANY):
         _namespace("weft", start + n)
-        seconds = _call("weft", "setup", start + n)
-        (first if n < 10 else last if n >= _MANY - 10 else []).append(seconds)
-    row = against(f"setup of container {_MANY} (median of 10) against the first 10", last, first, 1.3)
+        spent = _call("weft", "setup", start + n)
+        (first if n < 10 else last if n >= _MANY - 10 else []).append(spent)
     progress(f"netavark: {_MANY} containers")
-    return row
+    title = f"setup of container {_MANY} (median of 10) against the first 10"
+    return [
+        against(title, [s.wall for s in last], [s.wall for s in first], 1.3),
+        against("CPU of it", [s.cpu for s in last], [s.cpu for s in first], None),
+    ]
 
 
 def _at_once() -> Row:
@@ -117,7 +124,7 @@ def measure(kind: str) -> list[Row]:
     os.makedirs(_FOLDER, exist_ok=True)
     if not os.path.exists(_PEER):
         raise SystemExit(f"{_PEER} is not installed: apt-get install netavark")
-    rows = [*_in_turn(), _many(), _at_once()]
+    rows = [*_in_turn(), *_many(), _at_once()]
     bare = [spawn(weft("netavark", "--version")).wall for _ in range(20)]
     rows.append(Row("`weft-netavark --version`, whole process", spread(bare)))
     return [row._replace(what=f"{row.what}, state on {kind}") for row in rows]

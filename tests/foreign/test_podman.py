@@ -123,6 +123,32 @@ def test_networks(podman: Podman) -> None:
     podman("network", "rm", "one", "two", "wire")
 
 
+def test_names(podman: Podman) -> None:
+    """Podman's own network answers names by `weft dns`: of Podman's containers and of weft's."""
+    host = podman.host
+    podman("network", "create", "one")
+    podman("network", "create", "--internal", "two")
+    podman.start("web", "--network", "one", "--network-alias", "shop")
+    podman.start("db", "--network", "one")
+    host.weft("run", "-d", "--name", "own", "--network", "one", "--", "sleep", "600")
+    for name in ("web", "shop", "web.dns.podman", podman("inspect", "-f", "{{.Id}}", "web")[:12]):
+        assert podman("exec", "db", "wget", "-qO-", f"http://{name}/") == "web", name
+    assert "own" in podman("exec", "db", "nslookup", "own")
+    podman("network", "connect", "two", "web")
+    podman.start("in", "--network", "two")
+    assert podman("exec", "in", "wget", "-qO-", "http://web/") == "web"
+    lost = podman.run("exec", "in", "wget", "-qO-", "-T2", "http://db/", check=False)
+    assert lost.returncode != 0, "that one is in another network"
+    podman("network", "disconnect", "one", "web")
+    gone = podman.run("exec", "db", "wget", "-qO-", "-T2", "http://web/", check=False)
+    assert gone.returncode != 0
+    podman("restart", "-t0", "web")
+    assert podman("exec", "in", "wget", "-qO-", "http://web/") == "web"
+    host.weft("rm", "-f", "own")
+    podman("rm", "-f", "-t0", "-a")
+    assert host.weft("net", "ls", "-q").stdout == ""
+
+
 def test_one_host(podman: Podman) -> None:
     """weft's own container in Podman's network, which reaches Podman's by name; a port is given once."""
     host = podman.host

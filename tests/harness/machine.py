@@ -198,12 +198,16 @@ def main() -> None:
     group = f"{OWN_GROUP}{os.getpid()}"
     hierarchies = make_cgroups(group)
     checked(libc.unshare(flags), "unshare")
+    told, tell = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(tell)
+        os.read(told, 1)  # its pid is the first line, however long the parent is kept waiting
         first_process(json.loads(sys.argv[1]) | {"group": group})
         os._exit(0)
     os.close(0)
     os.write(1, f"{child}\n".encode())
+    os.close(tell)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     for fd in hierarchies:
         remove_cgroup(fd, group)

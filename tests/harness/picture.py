@@ -46,6 +46,8 @@ MACHINE = re.compile("^/weft-test-machine-[0-9]+")
 #: Not compared: they change without anything being different.
 NO_FILES = ("*.lock", "lock", "*.log", "*.db", "*.db-*", "*.sqlite*")
 VOLATILE_SYSCTLS = ("netfilter/nf_conntrack_count", "ipv4/tcp_fastopen_key")
+#: Of an interface, switched on for as long as its addresses are announced.
+ANNOUNCING = ("arp_notify", "ndisc_notify")
 WRITE_ONLY_SYSCTLS = ("flush", "stable_secret")
 SYSCTL_TREES = ("ipv4", "ipv6", "bridge", "netfilter", "core")
 
@@ -218,7 +220,9 @@ def sysctls() -> dict[str, dict[str, str]]:
         for directory, _, names in os.walk(f"/proc/sys/net/{tree}"):
             key = directory.removeprefix("/proc/sys/net/")
             found[key] = {
-                n: content(f"{directory}/{n}") for n in names if f"{key}/{n}" not in VOLATILE_SYSCTLS
+                n: content(f"{directory}/{n}")
+                for n in names
+                if f"{key}/{n}" not in VOLATILE_SYSCTLS and n not in ANNOUNCING
             }
             for name in WRITE_ONLY_SYSCTLS:
                 found[key].pop(name, None)

@@ -4,6 +4,8 @@ six 10.8.0.0/24  fd07::/64   s1 .2 (published ports), s2 .3      snat 10.12.0.0/
 int 10.9.0.0/24  (internal)  n1 .2                               iso  10.10.0.0/24 (isolated) i1 .2, i2 .3
 rtd 10.11.0.0/24 fd11::/64 (routed)  r1 .2, one published port
 dns 10.14.0.0/24 fd14::/64 (internal, weft's DNS at port 5300)  d1 .2
+mix 10.15.0.0/24 (isolate=false)  a1 .2                              few 10.16.0.0/24 (isolate=true)  f1 .2
+exp 10.17.0.0/24 (exposed=true)  e1 .2
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ NETWORKS = (
         *("dns", "--subnet", "10.14.0.0/24", "--subnet", "fd14::/64", "--internal"),
         *("-o", "dns=true", "-o", "dns_port=5300"),
     ),
+    ("mix", "--subnet", "10.15.0.0/24", "-o", "isolate=false"),
+    ("few", "--subnet", "10.16.0.0/24", "-o", "isolate=true"),
+    ("exp", "--subnet", "10.17.0.0/24", "-o", "exposed=true"),
 )
 CONTAINERS = (
     ("s1", "six", "[::]:8181:80", f"[{HOST6}]:8182:80"),
@@ -45,6 +50,9 @@ CONTAINERS = (
     ("r1", "rtd", "0.0.0.0:8383:80", "[::]:8383:80"),
     ("h1", "snat"),
     ("d1", "dns"),
+    ("a1", "mix"),
+    ("f1", "few"),
+    ("e1", "exp"),
 )
 
 
@@ -57,7 +65,7 @@ def furnish(ground: Ground) -> None:
         host.weft("net", "create", name, *flags)
     for name, network, *ports in CONTAINERS:
         host.weft("run", "--name", name, "--network", network, *[w for p in ports for w in ("-p", p)])
-    for name in ("s1", "i2", "r1"):
+    for name in ("s1", "i2", "r1", "a1", "f1", "e1"):
         host.serve(80, name, netns=name)
     host.serve(53, "s1", netns="s1", kind="udp")
     host.serve(53, "host", address=GATEWAY)
@@ -65,7 +73,8 @@ def furnish(ground: Ground) -> None:
     host.serve(53, "host", address="10.9.0.1", kind="udp")
     for subnet in ("fd07::/64", "fd11::/64"):
         lan.run(["ip", "route", "add", subnet, "via", HOST6])
-    lan.run(["ip", "route", "add", "10.11.0.0/24", "via", HOST])
+    for subnet in ("10.11.0.0/24", "10.17.0.0/24"):
+        lan.run(["ip", "route", "add", subnet, "via", HOST])
     lan.run(["ip", "address", "add", f"{METADATA}/128", "dev", "lo"])
     host.weft("net", "publish", "blue", "ns1", "0.0.0.0:9202:9202")
     host.run([*PYTHON, "-c", _WIDE])
@@ -257,6 +266,9 @@ PROBES: dict[str, Probe] = {
     "internal, weft's DNS": name("d1", "10.14.0.1"),
     "six: internal, weft's DNS": name("d1", "fd14::1"),
     "isolated, round by the gateway": web("i1", "http://10.10.0.3/"),
+    "mixing, to all": web("f1", "http://10.15.0.2/"),
+    "mixing, to few": web("a1", "http://10.16.0.2/"),
+    "exposed": web("lan", "http://10.17.0.2/"),
     "routed, ping": lan_ping("10.11.0.2"),
     "six: routed, ping": lan_ping("fd11::2"),
     "routed and published": web("lan", "http://10.11.0.2/"),
@@ -375,7 +387,14 @@ WATCHES: dict[Rule, tuple[Any, ...]] = {
         "leaving",
         'iifname @isolated oifname @isolated drop comment "members that cannot talk to each other"',
     ): ("isolated, round by the gateway",),
+    ("inet", "leaving", 'iifname @mixing oifname @shared accept comment "networks that mix"'): (
+        "mixing, to all",
+    ),
+    ("inet", "leaving", 'iifname @shared oifname @mixing accept comment "networks that mix"'): (
+        "mixing, to few",
+    ),
     ("inet", "leaving", 'ip6 daddr fd00:ec2::254 drop comment "cloud metadata"'): ("six: metadata",),
+    ("inet", "entering", 'oifname @exposed accept comment "reached by their own addresses"'): ("exposed",),
     ("inet", "entering", 'ip daddr @routed4 ip protocol icmp accept comment "routed"'): ("routed, ping",),
     ("inet", "entering", 'ip6 daddr @routed6 meta l4proto ipv6-icmp accept comment "routed"'): (
         "six: routed, ping",

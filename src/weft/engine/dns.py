@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 def check(work: Work, network: Network) -> None:
     """Conflict when somebody else answers where this network is to be answered: before anything is made."""
+    if network.option("dns") == "true" and not network.dns:
+        work.say(f"warning: names are not answered in network {network.name}: this host is not its gateway")
     if network.dns and not work.dry:
         for pool in network.pools:
             work.machine.probe_dns(str(pool.gateway), network.dns_port)
@@ -69,7 +71,7 @@ def mend(work: Work) -> None:
         return
     try:
         if work.store.wants_dns():
-            work.say("the DNS server was killed: starting it again")
+            work.say("the DNS server did not run: starting it again")
             work.machine.start_dns()
             return
         work.machine.stop_dns()

@@ -21,12 +21,18 @@ def announce(hands: Hands, where: str, ifname: str, mac: bytes, versions: frozen
     """
     keys = {4: f"net/ipv4/conf/{ifname}/arp_notify", 6: f"net/ipv6/conf/{ifname}/ndisc_notify"}
 
-    def ask() -> None:
-        for version in versions:
+    def switch(keys: list[str], value: str) -> None:
+        for key in keys:
             try:
-                hands.procfs.write(keys[version], "1")
+                hands.procfs.write(key, value)
             except (NotPermitted, Unsupported):
                 continue  # a kernel without IPv6 has nobody to tell either
 
-    hands.within(where, ask)
+    def ask() -> list[str]:
+        silent = [keys[version] for version in versions if hands.procfs.read(keys[version]) == "0"]
+        switch(silent, "1")
+        return silent
+
+    silent = hands.within(where, ask)
     hands.route_in(where).attempt([rt.set_link(rt.Link(ifname=ifname, mac=mac))])
+    hands.within(where, lambda: switch(silent, "0"))

@@ -21,7 +21,7 @@ _FSCONFIG_CMD_CREATE = 6
 
 
 class Procfs:
-    """Writes sysctls in one namespace after another."""
+    """Reads and writes sysctls in one namespace after another."""
 
     __slots__ = ("_left", "_procfs")
 
@@ -49,6 +49,17 @@ class Procfs:
             posix.write(fd, value.encode())
         except OSError as error:
             raise NotPermitted(f"cannot set the sysctl {key} to {value}: {error.strerror}") from None
+        finally:
+            posix.close(fd)
+
+    def read(self, key: str) -> str:
+        """One sysctl of the calling thread's namespace; "" where the kernel has none of that name."""
+        try:
+            fd = posix.open(f"sys/{key}", posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=self._next())
+        except OSError:
+            return ""
+        try:
+            return posix.read(fd, 4096).decode().strip()
         finally:
             posix.close(fd)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: Seconds that one server is waited for: with three of them less than the 5 s of resolv.conf(5).
 _PATIENCE = 1.5
 _SERVERS = 3
-#: Questions in flight: in all, of one asker, and of one name, by which a loop is known.
+#: Questions in flight: in all, of one asker, and of one name by one asker, by which a loop is known.
 _ALL, _EACH, _SAME = 1024, 128, 8
 #: Who waits for one answer.
 _WAITERS = 256
@@ -58,7 +58,7 @@ class Forwarder:
         self._host = host
         self._own = own
         self._each: dict[str, int] = {}
-        self._names: dict[tuple[bytes, int], int] = {}
+        self._names: dict[tuple[str, bytes, int], int] = {}
 
     def ask(
         self,
@@ -76,7 +76,7 @@ class Forwarder:
         key = (tuple(usable), stream, message[2:])
         flight = self.flights.get(key)
         if flight is None:
-            name = (question.name, question.type)
+            name = (source, question.name, question.type)
             if len(self.flights) >= _ALL or self._names.get(name, 0) >= _SAME:
                 return False
             self._names[name] = self._names.get(name, 0) + 1
@@ -117,7 +117,7 @@ class Flight:
     kind = SOCK_DGRAM
 
     def __init__(
-        self, forwarder: Forwarder, key: Key, name: tuple[bytes, int], message: bytes, end: int
+        self, forwarder: Forwarder, key: Key, name: tuple[str, bytes, int], message: bytes, end: int
     ) -> None:
         self.forwarder = forwarder
         self.key = key

@@ -11,7 +11,7 @@ from weft.core.model.state import State
 from weft.core.plan.plan import dump_spec, load_spec
 from weft.store import texts
 from weft.store.lean import sqlite
-from weft.store.networks import Networks
+from weft.store.networks import WANTS_DNS, Networks
 from weft.store.schema import CONTAINER, ENDPOINT, hop, hop_words, one_of, some, whole
 
 TYPE_CHECKING = False
@@ -106,7 +106,7 @@ class Members(Networks):
             " WHERE o.container=a.container AND m.internal=0)"
             " FROM network n JOIN address a ON a.network=n.name JOIN container c ON c.name=a.container"
             " JOIN endpoint e ON e.container=a.container AND e.network=a.network"
-            " WHERE instr(char(10) || n.options || char(10), char(10) || 'dns=true' || char(10)) > 0"
+            f" WHERE {WANTS_DNS.replace('options', 'n.options')}"
         )
         return self._all(f"{sql} AND a.container=?", container) if container else self._all(sql)
 

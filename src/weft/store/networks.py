@@ -23,6 +23,10 @@ _DUE = "(until<=? OR until>?)"
 _WITHIN = "address>=? AND address<=? AND length(address)=?"
 
 
+#: Of a row of networks: the option is a line of its own.
+WANTS_DNS = "instr(char(10) || options || char(10), char(10) || 'dns=true' || char(10)) > 0"
+
+
 def _within(subnet: Subnet) -> tuple[bytes, bytes, int]:
     return subnet.first.packed, subnet.last.packed, len(subnet.first.packed)
 
@@ -37,12 +41,13 @@ class Networks(Database):
 
     def answered_networks(self) -> tuple[Network, ...]:
         """The networks that want DNS."""
-        rows = self._all("SELECT * FROM network WHERE instr(options, 'dns=true') > 0 ORDER BY name")
+        rows = self._all(f"SELECT * FROM network WHERE {WANTS_DNS} ORDER BY name")
         return tuple([n for n in [self._read(self._network, row) for row in rows] if n.dns])
 
     def wants_dns(self) -> bool:
         """Whether there is one."""
-        return bool(self.answered_networks())
+        rows = self._all(f"SELECT * FROM network WHERE {WANTS_DNS} ORDER BY name")
+        return any(self._read(self._network, row).dns for row in rows)
 
     def find_network(self, name: str) -> Network | None:
         """A network by name."""

@@ -15,7 +15,6 @@ from weft.core.ops.loopback import LoopbackAdd, LoopbackStart
 from weft.core.ops.netns import EtcNetns, NetnsAdd, NetnsAttach, Sysctl
 from weft.core.ops.route import DefaultRoute
 from weft.core.ops.shard import JointAdd
-from weft.core.ops.traffic import shaping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -281,7 +280,7 @@ def endpoint_wants(
     return (
         _cable(network, endpoint, where, ifname),
         *endpoint_elements(network, endpoint),
-        *shaping(network, endpoint),
+        *_shaped(network, endpoint),
         *inside_wants(sandbox, endpoint, netns, _by_gateway(network, endpoint, where)),
     )
 
@@ -340,6 +339,15 @@ def _addressed(endpoint: Endpoint, where: str, six: bool, alone: bool) -> list[O
         local = link_local(endpoint.hardware)
         found.append(AddressAdd(ifname, local.address, local.prefix, where))
     return [*found, LinkUp(ifname, where)]
+
+
+def _shaped(network: Network, endpoint: Endpoint) -> tuple[Op, ...]:
+    """What holds a container to its rates, where its engine has asked for any."""
+    if not endpoint.options:
+        return ()
+    from weft.core.ops.traffic import shaping  # not for every command
+
+    return shaping(network, endpoint)
 
 
 def host_lines(sandbox: Sandbox, endpoint: Endpoint) -> list[tuple[str, tuple[str, ...]]]:

@@ -11,8 +11,8 @@ from weft.core.record import Record
 _DIGITS = frozenset("0123456789")
 _HEX = frozenset("0123456789abcdefABCDEF")
 _BITS = {4: 32, 6: 128}
-#: Characters of the longest text of an IPv6 address.
-_LONGEST = 45
+#: Characters of the longest text of an IPv6 address, and of a wrong one that are shown.
+_LONGEST, _SHOWN = 45, 64
 
 
 def _parse4(text: str) -> int | None:
@@ -103,7 +103,7 @@ def parse_address(text: str, what: str = "address") -> Address:
     """The address a user wrote: dotted quad without leading zeros, or RFC 4291 text without a zone."""
     value = _parse6(text) if ":" in text else _parse4(text)
     if value is None:
-        raise BadInput(f"{what} {text!a} is not an IP address", "write it as 192.168.10.11")
+        raise BadInput(f"{what} {text[:_SHOWN]!a} is not an IP address", "write it as 192.168.10.11")
     return Address(6 if ":" in text else 4, value)
 
 
@@ -182,7 +182,7 @@ def parse_prefix(text: str, what: str = "subnet") -> tuple[Address, int]:
     address = parse_address(head, what)
     bits = _BITS[address.version]
     if not slash or not tail or len(tail) > 3 or frozenset(tail) - _DIGITS or int(tail) > bits:
-        raise BadInput(f"{what} {text!a} has no valid prefix length", f"write it as {head}/24")
+        raise BadInput(f"{what} {text[:_SHOWN]!a} has no valid prefix length", f"write it as {head}/24")
     return address, int(tail)
 
 

@@ -186,8 +186,9 @@ class Network(Record):
 
     @property
     def dns(self) -> bool:
-        """Whether weft's DNS server answers in it."""
-        return self.option("dns") == "true"
+        """Whether weft's DNS server answers in it: it was asked for, and the gateways are this host's."""
+        wanted = self.managed and self.option("dns") == "true"
+        return wanted and self.option("gateway_address") != "false"
 
     @property
     def dns_port(self) -> int:

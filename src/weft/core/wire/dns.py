@@ -168,9 +168,9 @@ def asks_to_recurse(flags: int) -> bool:
 
 
 def answers(message: bytes, asked: bytes, end: int) -> bool:
-    """Whether a datagram answers what was asked: its id, an answer, and the same question to the letter.
+    """Whether a datagram answers what was asked: its id, an answer, and the same question.
 
-    Letter case too: a resolver copies the question, and who guesses answers does not know it.
+    In whatever letter case: some servers change that.
     """
     if len(message) < HEADER or message[:2] != asked[:2] or not is_response(message):
         return False

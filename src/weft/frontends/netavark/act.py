@@ -173,7 +173,7 @@ def _taken(error: IfnameTaken, wishes: Sequence[Join]) -> Conflict:
 def _answer(work: Work, path: str, wish: Wish, place: Place, endpoint: Endpoint) -> dict[str, object]:
     network = work.store.network(endpoint.network)
     # A network that was there before may answer no names, whatever Podman's file says.
-    named = place.net.dns and network.option("dns") == "true"
+    named = place.net.dns and network.dns
     addresses = [str(c) for c in endpoint.addresses]
     return translate.answer(place, _mac(work, path, network, endpoint), addresses, wish, named)
 

@@ -208,7 +208,8 @@ def _by_plugin(
     """A plug-in's network: it may complete it, and not call it by another name."""
     from weft.frontends.netavark import plugins
 
-    found = plugins.call(opened(), plugins.find(driver, directories), ["create"], network)
+    path = plugins.find(driver, directories)
+    found = plugins.call(opened(), path, ["create"], network)
     for key in ("name", "id", "driver"):
         if found.get(key) != network.get(key):
             raise BadInput(f'plugin "{driver}": the network\'s {key} was changed')
