@@ -25,7 +25,10 @@ QUESTIONS = {
     "containers": ("tmpfs",),
     "repair": ("tmpfs",),
     "publish": ("memory", "tmpfs", "disk"),
+    "netavark": ("tmpfs", "disk"),
     "traffic": ("memory",),
+    "cni": ("tmpfs",),
+    "dns": ("tmpfs",),
 }
 _HEAD = Row("what", "weft", "peer", "ratio", "bar")
 _RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run")

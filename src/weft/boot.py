@@ -202,12 +202,21 @@ def _warm_up(root: str, words: Sequence[str]) -> None:
 def _door() -> str:
     """Whose front end answers; "" for weft's own. Afterwards argv begins with the name that was called."""
     called = sys.argv[0].rpartition("/")[2]
+    if called == "weft" and len(sys.argv) == 1 and b"CNI_COMMAND" in _posix.environ:
+        return "cni"  # ``"type": "weft"`` of a network configuration
     words = ("netavark", "aardvark", "cni")
     if called not in DOORS and sys.argv[1:2] and sys.argv[1] in words:
         sys.argv[:2] = [f"weft-{sys.argv[1]}"]
     else:
         sys.argv[0] = called if called in DOORS else sys.argv[0]
     return DOORS.get(sys.argv[0], "")
+
+
+def _hot_words(door: str) -> list[str]:
+    """By which the list of what a call imports is found. CNI's commands are in the environment."""
+    if door == "cni":
+        return ["cni", _posix.environ.get(b"CNI_COMMAND", b"").decode("ascii", "replace").lower()]
+    return [door, *[w for w in sys.argv[1:] if w.isalpha()][:1]] if door else sys.argv[1:]
 
 
 def run(root: str) -> None:
@@ -218,7 +227,7 @@ def run(root: str) -> None:
 
         main(sys.argv[2:])
     door = _door()
-    _warm_up(root, [door] if door else sys.argv[1:])
+    _warm_up(root, _hot_words(door))
     if door:
         room = __import__(f"weft.frontends.{door}.main", fromlist=["entry"])
         room.entry()

@@ -81,6 +81,7 @@ class LinuxMachine(Watched):
         super().__init__(places.root, places.state, places.run)
         # What changes the kernel is much to import; what only enters a namespace needs none of it.
         self._made: Hands | None = None
+        self.brief = False
         self._home = -1  # should there be no descriptor left
         self._home = posix.open(netns.HERE, posix.O_RDONLY | posix.O_CLOEXEC)
         self._lock = ChangeLock(places.run)
@@ -99,7 +100,7 @@ class LinuxMachine(Watched):
         if self._made is None:
             from weft.linux.execute import Hands
 
-            self._made = Hands(self.run_dir, launcher(), self._home)
+            self._made = Hands(self.run_dir, launcher(), self._home, self._root, self.brief)
         return self._made
 
     def apply(self, plan: Plan, step: Callable[[Op], None] | None = None) -> None:
@@ -183,8 +184,9 @@ class LinuxMachine(Watched):
     def announce(self, endpoint: Endpoint, where: str = "") -> None:
         from weft.linux.arp import announce
 
-        mac, addresses = mac_bytes(endpoint.hardware), [cidr.address.packed for cidr in endpoint.addresses]
-        self._hands.within(where or endpoint.container, lambda: announce(endpoint.ifname, mac, addresses))
+        versions = frozenset([cidr.address.version for cidr in endpoint.addresses])
+        where, mac = where or endpoint.container, mac_bytes(endpoint.hardware)
+        announce(self._hands, where, endpoint.ifname, mac, versions)
 
     def free_proxy_port(self, preferred: int) -> int:
         return self._hands.proxy.free_port(preferred)
@@ -248,9 +250,9 @@ class LinuxMachine(Watched):
         return Survey()
 
     def links_of(self, netns: str) -> list[Link]:
-        from weft.linux import links
+        from weft.linux import observe
 
-        return links.of(self._hands, netns)
+        return observe.links(self._hands, netns)
 
     def bridge(
         self, netns: str, ifindex: int

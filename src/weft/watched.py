@@ -30,8 +30,8 @@ def launcher() -> str:
 
 
 class Watched:
-    """The part of LinuxMachine (core/boundary.Machine) that knows monitors, logs, terminals, and who
-    others are."""
+    """The part of LinuxMachine (core/boundary.Machine) that knows monitors, logs, terminals, the DNS server,
+    and who others are."""
 
     def __init__(self, root: str, state_dir: str, run_dir: str) -> None:
         self._root = root
@@ -167,6 +167,42 @@ class Watched:
         from weft.linux import session
 
         session.detached(launch, pid, started)
+
+    def run_plugin(self, path: str, words: Sequence[str], data: bytes) -> tuple[int, bytes]:
+        """Asks another program: its status, and what it printed. KernelError."""
+        from weft.linux import plugin
+
+        return plugin.run(path, words, data)
+
+    def dns_alive(self) -> bool:
+        from weft.linux import dns
+
+        return dns.holder(self.run_dir) > 0
+
+    def dns_pid(self) -> int:
+        from weft.linux import dns
+
+        return dns.holder(self.run_dir)
+
+    def dns_log(self) -> list[str]:
+        from weft.linux import dns
+
+        return dns.said(self.run_dir)
+
+    def start_dns(self) -> None:
+        from weft.linux import dns
+
+        dns.start(self.run_dir, launcher(), self._root)
+
+    def stop_dns(self) -> None:
+        from weft.linux import dns
+
+        dns.stop(self.run_dir)
+
+    def probe_dns(self, address: str, port: int) -> None:
+        from weft.linux import dns
+
+        dns.probe(address, port)
 
     def forward_signals(self, pid: int, started: int) -> None:
         """What is sent to this program goes to that process from now on."""

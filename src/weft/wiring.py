@@ -15,7 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from weft.core.boundary import Store
+    from weft.core.boundary import Ledger, Store
+    from weft.core.model.inside import Inside
     from weft.core.ops.base import Op
 
 
@@ -68,8 +69,10 @@ def open_work(
     step: Callable[[Op], None] | None = None,
     dry: bool = False,
     looks: bool = False,
+    brief: bool = False,
 ) -> Work:
     """All that a command needs. ``looks``: it changes nothing, and so makes no database where there is none.
+    ``brief``: the process has no other thread, and ends with this command.
 
     NotPermitted when the caller is not root; StoreError.
     """
@@ -83,7 +86,9 @@ def open_work(
     from weft.store.sqlite import SqliteStore
 
     store: Store = SqliteStore(database, root_id(places.state))
-    return Work(store, LinuxMachine(places), say, step, dry)
+    machine = LinuxMachine(places)
+    machine.brief = brief
+    return Work(store, machine, say, step, dry)
 
 
 def rebuild(
@@ -186,3 +191,119 @@ def cgroup_private(privileged: bool) -> bool:
     """Whether a container has a cgroup namespace of its own unless something else is asked for: Docker's
     rule, where there is version 2 alone, and not for privileged ones."""
     return not privileged and is_there("/sys/fs/cgroup/cgroup.controllers")
+
+
+# what plug-ins of CNI ask for beside the engine
+
+
+def host_local(folder: str) -> Ledger:
+    """The files of CNI's host-local in a directory."""
+    from weft.linux.hostlocal import Ledger as Files
+
+    return Files(folder)
+
+
+def exists(path: str) -> bool:
+    """Whether there is anything at a path."""
+    return is_there(path)
+
+
+def small_file(path: str, what: str) -> str:
+    """A configuration file's text. BadInput when it cannot be read, or is larger than 64 KiB."""
+    from weft.linux.files import read_small
+
+    return read_small(path, what)
+
+
+def run_plugin(kind: str, path: Sequence[str], command: str, config: bytes) -> tuple[int, bytes]:
+    """Another plug-in of CNI's, with the caller's environment; its status and what it said. BadInput,
+    KernelError."""
+    from weft.linux import delegate
+
+    environment = {**posix.environ, b"CNI_COMMAND": command.encode()}
+    return delegate.run(delegate.find(kind, path), environment, config)
+
+
+def bare_machine() -> LinuxMachine:
+    """The hands alone, for what needs no record. NotPermitted."""
+    _check_rights()
+    return LinuxMachine(Places(""))
+
+
+def look_inside(path: str) -> Inside:
+    """The links, addresses and routes of a network namespace. NotFound, BadInput."""
+    from weft.linux.inside import look
+
+    return look(path)
+
+
+def is_netns(path: str) -> str:
+    """ "" when a path leads to a network namespace, else why it does not."""
+    from weft.linux import netns
+
+    try:
+        posix.close(netns.open_net(path))
+    except (WeftError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def sysctls_inside(path: str, keys: Sequence[str]) -> list[str]:
+    """Sysctls of a network namespace. NotFound, BadInput."""
+    from weft.linux.inside import sysctls
+
+    return sysctls(path, keys)
+
+
+def queues(ifname: str) -> list[tuple[int, int]]:
+    """The token buckets of a link of the host: rate in bytes a second, limit in bytes; none when it is
+    gone."""
+    from weft.linux.inside import buckets
+
+    return buckets(ifname)
+
+
+def write_file(path: str, data: bytes) -> None:
+    """A file, and the directories above it. StoreError."""
+    from weft.linux.files import write_small
+
+    write_small(path, data)
+
+
+def remove_file(path: str) -> None:
+    """Fine when it is not there."""
+    from weft.linux.files import remove
+
+    remove(path)
+
+
+def folder_names(path: str) -> list[str]:
+    """What is in a directory; nothing when it is not there."""
+    try:
+        return posix.listdir(path)
+    except OSError:
+        return []
+
+
+# DNS
+
+
+def directory_serve(folder: str, port: int, domain: str) -> None:
+    """aardvark-dns's place: answers DNS for the networks of a directory, in the background. Returns when it
+    listens. KernelError, StoreError."""
+    from weft.services.dns_directory import start
+
+    start(folder, port, domain)
+
+
+def dns_serve(root: str, tells: int) -> None:
+    """The DNS server's own life. ``tells``: a descriptor on which its starter waits until it answers."""
+    from weft.linux.dns import Lock, log
+    from weft.services.dns_wishes import Wishes, start
+    from weft.store.sqlite import SqliteStore
+
+    places = Places(root)
+    lock = Lock(places.run)
+    database = f"{places.state}/weft.db"
+    wishes = Wishes(places.state, lambda: SqliteStore(database, root_id(places.state)), lock)
+    start(wishes, lock, log(places.run), tells)

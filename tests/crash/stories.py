@@ -67,6 +67,9 @@ STORIES = {
     for story in (
         Story("net-create", (), BLUE, ("net rm blue",)),
         Story("net-create-second", (BLUE,), "net create red --subnet 192.168.11.0/24", ("net rm red",)),
+        Story("net-create-dns", (), f"{BLUE} -o dns=true", ("net rm blue",)),
+        Story("net-rm-dns", (f"{BLUE} -o dns=true",), "net rm blue", (f"{BLUE} -o dns=true",)),
+        Story("net-edit-dns", (BLUE, C), "net edit blue -o dns=true", ("net edit blue -o dns=",)),
         Story("net-rm", (BLUE,), "net rm blue", (BLUE,)),
         Story(
             "net-rm-force",
@@ -203,7 +206,7 @@ def mended(host: Host, wanted: Mapping[str, State], any_exit: bool = False) -> s
 
 def warm(host: Host) -> State:
     """What stays for good once anything was made (ip_forward, /run/netns, directories) comes first."""
-    for line in (BLUE, RED, f"{C} -p 8080:80", CONNECT, "rm c", "net rm blue red"):
+    for line in (f"{BLUE} -o dns=true", RED, f"{C} -p 8080:80", CONNECT, "rm c", "net rm blue red"):
         weft(host, line)
     assert settle(host, lambda: not snapshot(host, wait=False)["processes"])
     return state(host)

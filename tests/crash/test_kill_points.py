@@ -115,7 +115,8 @@ def told(host: Host, story: Story, count: int | None) -> tuple[int, int]:
 #: Stories whose like is in the fast set; all are told in the campaign.
 ALIKE = frozenset(
     (
-        "net-create-second net-connect-namespace net-publish-next net-unpublish-last net-rm-force"
+        "net-create-second net-create-dns net-rm-dns net-edit-dns"
+        " net-connect-namespace net-publish-next net-unpublish-last net-rm-force"
         " run-foreground run-next-port run-detached-ends rm-exited rm-one-port ns-adopt wire-host"
         " switch-add switch-unplug switch-rm kill"
     ).split()

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from fakes.counters import Counters as Counted
-from fakes.parts import Apart, FakeLock, FakeProcess
+from fakes.parts import Apart, FakeLock, FakeProcess, Names
 from weft.core.boundary import Watch
 from weft.core.ipam.pool import DEFAULT_POOLS, AutoPool
 from weft.core.model.address import Address, parse_subnet
@@ -24,6 +24,7 @@ from weft.core.model.network import Endpoint
 from weft.core.model.publish import Publish
 from weft.core.ops.base import Op
 from weft.core.ops.cgroup import CgroupAdd, CgroupDel, CgroupFreeze, CgroupThaw
+from weft.core.ops.dns import DnsStart
 from weft.core.ops.file import HostsAdd, HostsDel
 from weft.core.ops.link import BridgeAdd, LinkDel, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackDel, LoopbackStart, LoopbackStop
@@ -54,7 +55,7 @@ class FakeSurvey:
         return [(link, []) for link in self.machine.links_of(where)]
 
 
-class FakeMachine(Counted, Apart):
+class FakeMachine(Counted, Apart, Names):
     """core/boundary.Machine. ``done`` are the operations that took effect, undone ones included."""
 
     run_dir = "/run/weft"
@@ -168,6 +169,8 @@ class FakeMachine(Counted, Apart):
         elif isinstance(op, HostsDel):
             for address in op.addresses:
                 self.hosts.pop(address, None)
+        elif isinstance(op, DnsStart):
+            self.start_dns()
         else:
             self._proxy(op)
 
@@ -383,6 +386,9 @@ class FakeMachine(Counted, Apart):
         assert self.is_gone(handle)
 
     def watch(self) -> AbstractContextManager[Watch]:
+        raise NotImplementedError
+
+    def run_plugin(self, path: str, words: Sequence[str], data: bytes) -> tuple[int, bytes]:
         raise NotImplementedError
 
     def container_pid(self, engine: str, name: str) -> int:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from weft.core.boundary import Heard
 from weft.core.model.enter import Command, Way
+from weft.core.model.errors import Conflict
 from weft.core.model.inventory import Inventory
 from weft.core.model.launch import Launch
 from weft.core.model.unshare import Fresh
@@ -43,6 +44,32 @@ class FakeProcess:
 
     def cancel(self) -> None:
         self.machine.said.append("cancel")
+
+
+class Names:
+    """The DNS server of a fake machine: it runs or not; ``busy_names`` are ports that somebody else has."""
+
+    dns_runs = False
+    busy_names: frozenset[int] = frozenset()
+
+    def dns_alive(self) -> bool:
+        return self.dns_runs
+
+    def dns_pid(self) -> int:
+        return int(self.dns_runs)
+
+    def dns_log(self) -> list[str]:
+        return []
+
+    def start_dns(self) -> None:
+        self.dns_runs = True
+
+    def stop_dns(self) -> None:
+        self.dns_runs = False
+
+    def probe_dns(self, address: str, port: int) -> None:
+        if port in self.busy_names:
+            raise Conflict(f"cannot answer DNS at {address} port {port}")
 
 
 class FakeLock:

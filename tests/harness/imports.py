@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
@@ -28,10 +29,13 @@ def exec_module(self, module):
 machinery._LoaderBasics.exec_module = exec_module
 sys.path.insert(0, {str(REPO / "src")!r})
 posix.environ[b"WEFT_PROGRAM"] = {str(REPO / "weft").encode()!r}
-from weft.frontends.cli.main import entry
-entry()
+door = sys.argv[1] if sys.argv[1] in ("netavark", "aardvark", "cni") else ""
+if door:
+    sys.argv[:2] = ["weft-" + door]
+__import__(f"weft.frontends.{{door or 'cli'}}.main", fromlist=["entry"]).entry()
 """
 _RUN = "run -d --network blue --name"
+_PODMAN = "netavark --config /run/podman -f /run/podman{1}.json {0} /run/netns/podman{1}"
 #: Each hot command, and the calls of which the last one counts.
 CALLS = {
     # Before ports are published on 127.x: then every command asks whether their proxy lives.
@@ -42,7 +46,27 @@ CALLS = {
     "rm": ("rm -f third",),
     "finished": (f"{_RUN} fourth -- sleep 60", "finished fourth 1 0"),
     "ps": ("ps",),
+    "netavark setup": (_PODMAN.format("setup", 1), _PODMAN.format("setup", 2)),
+    "netavark teardown": (_PODMAN.format("teardown", 2),),
+    "cni add": ("cni ADD 1", "cni ADD 2"),
+    "cni check": ("cni CHECK 1",),
+    "cni del": ("cni DEL 2",),
 }
+#: What Podman says of a container with a published port.
+_WISH = """{{
+"container_id": "id{0}", "container_name": "c{0}",
+"networks": {{"podman": {{"interface_name": "eth0", "static_ips": ["10.88.0.1{0}"]}}}},
+"network_info": {{"podman": {{"name": "podman", "id": "1", "driver": "bridge", "network_interface": "podman0",
+"dns_enabled": false, "internal": false, "ipv6_enabled": false,
+"subnets": [{{"subnet": "10.88.0.0/16", "gateway": "10.88.0.1"}}]}}}},
+"port_mappings": [{{"host_ip": "", "container_port": 80, "host_port": 810{0}, "protocol": "tcp", "range": 1}}]
+}}"""
+#: A container with a published port, all in one, that has addresses of weft's own.
+_CONF = (
+    '{{"cniVersion": "1.1.0", "name": "pods", "type": "weft",'
+    ' "ipam": {{"type": "weft", "subnet": "10.89.0.0/24"}},'
+    ' "runtimeConfig": {{"portMappings": [{{"hostPort": 820{0}, "containerPort": 80, "protocol": "tcp"}}]}}}}'
+)
 _HEAD = '''"""What each hot command imports of weft, in the order in which the imports end.
 
 The launcher reads these from one file a command (boot.py). Written by tests/harness/imports.py: an import
@@ -60,13 +84,31 @@ def measured() -> dict[str, tuple[str, ...]]:
     found = {}
     with Host() as host:
         host.weft("net", "create", "blue")
+        for number in (1, 2):
+            host.ip("netns", "add", f"podman{number}")
+            host.ip("netns", "add", f"pod{number}")
+            host.write(f"/run/podman{number}.json", _WISH.format(number))
         for command, (*before, last) in CALLS.items():
             for line in before:
-                host.weft(*line.split())
+                host.weft(*line.split(), **_given(line))
             host.run(["rm", "-f", OUT])
-            host.run([*PYTHON, "-c", TRACER, *last.split()])
+            host.run([*PYTHON, "-c", TRACER, *last.split()], check="CHECK" not in last, **_given(last))
             found[command] = tuple(host.read(OUT).split())
     return found
+
+
+def _given(line: str) -> dict[str, Any]:
+    """What a plug-in of CNI's gets beside its arguments."""
+    if not line.startswith("cni "):
+        return {}
+    _, command, number = line.split()
+    env = {
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": f"pod{number}",
+        "CNI_NETNS": f"/run/netns/pod{number}",
+        "CNI_IFNAME": "eth0",
+    }
+    return {"env": env, "input": _CONF.format(number)}
 
 
 def text(found: dict[str, tuple[str, ...]]) -> str:

@@ -3,6 +3,7 @@
 six 10.8.0.0/24  fd07::/64   s1 .2 (published ports), s2 .3      snat 10.12.0.0/24 fd12::/64  h1, shown as .7
 int 10.9.0.0/24  (internal)  n1 .2                               iso  10.10.0.0/24 (isolated) i1 .2, i2 .3
 rtd 10.11.0.0/24 fd11::/64 (routed)  r1 .2, one published port
+dns 10.14.0.0/24 fd14::/64 (internal, weft's DNS at port 5300)  d1 .2
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import struct
 from typing import Any
 
-from harness import Lan
+from harness import Lan, asks
 from harness.host import PYTHON, REPO
 from scenarios import packets
 from scenarios.ground import BOX, HOST, Ground, Member
@@ -30,6 +31,10 @@ NETWORKS = (
         *("snat", "--subnet", "10.12.0.0/24", "--subnet", "fd12::/64"),
         *("-o", f"host_ipv4={SHOWN}", "-o", f"host_ipv6={SHOWN6}"),
     ),
+    (
+        *("dns", "--subnet", "10.14.0.0/24", "--subnet", "fd14::/64", "--internal"),
+        *("-o", "dns=true", "-o", "dns_port=5300"),
+    ),
 )
 CONTAINERS = (
     ("s1", "six", "[::]:8181:80", f"[{HOST6}]:8182:80"),
@@ -39,6 +44,7 @@ CONTAINERS = (
     ("i2", "iso"),
     ("r1", "rtd", "0.0.0.0:8383:80", "[::]:8383:80"),
     ("h1", "snat"),
+    ("d1", "dns"),
 )
 
 
@@ -168,6 +174,15 @@ def tracked_between_members(ground: Ground, patience: float) -> str:
     return "tracked" if "udp" in ground.host.run(["conntrack", "-L", "-d", S1]).stdout else "not tracked"
 
 
+def name(who: str, server: str) -> Probe:
+    """Whether weft's DNS server says who that is."""
+
+    def ask(ground: Ground, patience: float) -> str:
+        return asks.ask(ground.host, server, who, netns=who, patience=patience).said
+
+    return ask
+
+
 def lan_ping(address: str) -> Probe:
     def ask(ground: Ground, patience: float) -> str:
         return "answer" if ground.lan.box.pings(address, timeout=patience) else "nothing"
@@ -239,6 +254,8 @@ PROBES: dict[str, Probe] = {
     "tracked between members": tracked_between_members,
     "internal to LAN": web("n1", f"http://{BOX}/"),
     "internal, DNS": datagram("n1", "10.9.0.1", 53),
+    "internal, weft's DNS": name("d1", "10.14.0.1"),
+    "six: internal, weft's DNS": name("d1", "fd14::1"),
     "isolated, round by the gateway": web("i1", "http://10.10.0.3/"),
     "routed, ping": lan_ping("10.11.0.2"),
     "six: routed, ping": lan_ping("fd11::2"),
@@ -375,7 +392,16 @@ WATCHES: dict[Rule, tuple[Any, ...]] = {
     ): ("six: routed and published",),
     ("inet", "host", "iifname . ip6 daddr @own6 meta l4proto ipv6-icmp accept"): ("six: ping the gateway",),
     ("inet", "host", "icmpv6 type nd-neighbor-solicit accept"): ("six: new neighbour",),
-    ("inet", "host", 'iifname @internal drop comment "no DNS for internal networks"'): ("internal, DNS",),
+    ("inet", "host", 'iifname @internal drop comment "the host\'s DNS is no way out"'): ("internal, DNS",),
+    **{
+        rule: (f"{six}internal, weft's DNS",)
+        for v, family, six in (("4", "ip", ""), ("6", "ip6", "six: "))
+        for key in [f"iifname . {family} daddr . meta l4proto . th dport"]
+        for rule in (
+            ("inet", "host", f'{key} @dns{v} accept comment "weft dns"'),
+            ("inet", "prerouting", f"dnat {family} to {key} map @dns{v}_at"),
+        )
+    },
     ("inet", "host", "iifname . ip6 daddr @own6 udp dport 53 accept"): ("six: DNS",),
     ("inet", "host", "iifname . ip6 daddr @own6 tcp dport 53 accept"): ("six: DNS by TCP",),
 }

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness import Host, diff
+from harness.asks import ask
 
 DATABASE = "/var/lib/weft/weft.db"
 
@@ -33,6 +34,7 @@ def world(host: Host) -> None:
     host.weft(
         "net", "create", "far", "--nat", "routed", "--subnet", "10.9.0.0/25", "--isolated", "--mtu", "1400"
     )
+    host.weft("net", "edit", "far", "-o", "dns=true", "-o", "dns_port=5300")
     host.weft(
         "run",
         "-d",
@@ -100,6 +102,7 @@ def test_a_world_is_read_back_from_the_kernel() -> None:
         assert done.stdout == ""
 
         # It is as good as the old one.
+        assert ask(host, "10.9.0.1", "app", netns="app").said == "10.9.0.2"
         host.serve(81, "web", netns="web")
         assert host.fetch("http://10.1.0.2:81").body == "web"
         host.weft("net", "disconnect", "blue", "netns:strange")

@@ -100,7 +100,9 @@ def test_with_wefts_own_driver_or_ipam(host: Host) -> None:
         assert found["networks"][name]["addresses"] == addresses
     host.weft("repair")
     host.weft("gc")
-    assert "is the driver fake's" in fails(host, "run", "--network", "theirs", "-p", "80:80", "--", "true")
+    assert "reached by their own addresses" in fails(
+        host, "run", "--network", "theirs", "-p", "80:80", "--", "true"
+    )
     assert host.weft("exec", "ours", "--", "ping", "-c1", "-W2", "fd44::1").returncode == 0
     assert host.weft("exec", "theirs", "--", "ping", "-c1", "-W2", "10.44.0.1").returncode == 0
     host.weft("rm", "-f", "theirs", "ours")

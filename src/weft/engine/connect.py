@@ -5,17 +5,17 @@ from __future__ import annotations
 from weft.core.drivers import bridge as driver
 from weft.core.firewall.elements import endpoint_elements
 from weft.core.model.errors import BadInput, Conflict, NotFound
-from weft.core.model.network import REMOTE, REST, Endpoint, Network, Sandbox
+from weft.core.model.network import REST, Endpoint, Network, Sandbox
 from weft.core.model.state import State
 from weft.core.model.target import parse_target
 from weft.core.ops.base import Op
 from weft.core.ops.file import HostsSwitch, HostsUncopy, OwnHosts
 from weft.core.ops.hop import GatewayChange
-from weft.core.ops.link import LinkDel
+from weft.core.ops.link import LinkUp
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, drivers, events, ports, removal
+from weft.engine import container, dns, driven, events, ports
 from weft.engine.lease import Claims
 from weft.engine.request import check_join
 from weft.engine.work import CONNECT, DISCONNECT
@@ -35,12 +35,14 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 class Called(Record):
     """What a namespace is called in networks, ``runc:web``, and its host name there, where somebody knows
-    better than TARGET says; ``labels`` are what its engine knows it by, ``dns`` its own name servers."""
+    better than TARGET says; ``labels`` are what its engine knows it by, ``dns`` its own name servers.
+    ``loopback``: nobody else sets its ``lo`` up."""
 
     name: str
     hostname: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     dns: tuple[str, ...] = ()
+    loopback: bool = False
 
 
 def connect(
@@ -63,7 +65,8 @@ def connect(
         container.check_network(work, network)
         claims = Claims()
         try:
-            return _connect(work, network, sandbox, netns, join, tuple(publish), members, claims)
+            first = [LinkUp("lo", netns)] if called is not None and called.loopback else []
+            return _connect(work, network, sandbox, netns, join, tuple(publish), members, claims, first)
         except BaseException:
             claims.give_back()
             raise
@@ -80,6 +83,7 @@ def _connect(
     publish: tuple[Publish, ...],
     members: container.Members,
     claims: Claims,
+    first: Sequence[Op] = (),
 ) -> Endpoint:
     join = join._replace(network=network.name)
     others = [e for _, e in members] + _taken_names(work, sandbox, netns)
@@ -93,11 +97,13 @@ def _connect(
         *container.shard_steps(work, [(network, endpoint)]),
         *ports.hold_ports(work, [endpoint]),
         *(_own_hosts(work, sandbox) if own else []),
-        *drivers.endpoint_wants(network, sandbox, endpoint, netns, members, after),
+        *driven.endpoint_wants(network, sandbox, endpoint, netns, members, after),
+        *first,
         *_gateways(members, after, netns or sandbox.name),
         *driver.fresh_wants(endpoint.publish),
         *driver.names_want(sandbox, endpoint, hosts),
         *(_copies(work, sandbox, after) if own else []),
+        *dns.servers(work, sandbox, [n for n, _ in members], [n for n, _ in after]),
     ]
     plan = Plan(tuple(ops))
     if work.dry:
@@ -253,9 +259,10 @@ def _switch(work: Work, name: str, path: str, old: str) -> HostsSwitch:
 
 def _gateways(before: container.Members, after: container.Members, where: str) -> list[Op]:
     """What changes about the default routes when a container's networks change."""
-    old = {r.gateway.version: r for r in driver.default_routes(before, where)}
-    ops: list[Op] = []
-    for route in driver.default_routes(after, where):
+    found = driver.default_routes(before, where)
+    old = {r.gateway.version: r for r in found if not r.beside}
+    ops: list[Op] = [r for r in driver.default_routes(after, where) if r.beside and r not in found]
+    for route in [r for r in driver.default_routes(after, where) if not r.beside]:
         was = old.get(route.gateway.version)
         if was is None:
             ops.append(route)
@@ -268,7 +275,10 @@ def _gateways(before: container.Members, after: container.Members, where: str) -
 
 def introduce(work: Work, endpoint: Endpoint) -> None:
     """Waits until a new endpoint's port forwards, then tells its neighbours who has its addresses."""
-    if not endpoint.option(REMOTE) and not work.machine.wait_port(endpoint.host_ifname):
+    network = work.store.find_network(endpoint.network)
+    if network is None or network.driver == "ipvlan":
+        return  # its MAC is the host's, which the neighbours know
+    if network.bridged and not work.machine.wait_port(endpoint.host_ifname):
         work.say(f"warning: the bridge port {endpoint.host_ifname} does not forward after 5 s")
     with work.machine.lock():
         if not work.store.has_container(endpoint.container):
@@ -320,7 +330,7 @@ def member(work: Work, network: Network, target: Target) -> Sandbox:
 
 def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     """The same with the lock held."""
-    from weft.engine import proxy
+    from weft.engine import proxy, removal
 
     members = members_of(work, sandbox.name)
     endpoint = next(e for _, e in members if e.network == network.name)
@@ -331,10 +341,9 @@ def disconnect_locked(work: Work, network: Network, sandbox: Sandbox) -> None:
     ops += driver.flush_wants(endpoint.publish)
     if where and not sandbox.target:
         ops += _left_hosts(work, sandbox, network, not rest)
+        ops += dns.servers(work, sandbox, [n for n, _ in members], [n for n, _ in rest])
     ops += removal.forget_names(work, {network.name: network}, [endpoint], frozenset([sandbox.name]))
-    ops += drivers.endpoint_goes(network, endpoint, where or sandbox.name)
-    if not network.remote:
-        ops.append(LinkDel(endpoint.host_ifname, endpoint.mark))
+    ops += driven.unplugged(network, endpoint, where)
     if where:
         ops += _other_gateways(members, rest, where)
     plan = Plan(tuple(ops))

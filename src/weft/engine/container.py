@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
-from weft.core.model.errors import BadInput, Conflict, Exhausted, KernelError, NotOurs
-from weft.core.model.names import mark
+from weft.core.model.errors import BadInput, Conflict, Exhausted, IfnameTaken, KernelError, NotOurs
+from weft.core.model.names import mac_text, mark
 from weft.core.model.network import (
     ADOPTED_PORTS,
     BRIDGE_PORTS,
     DEFAULT,
-    REMOTE,
     REST,
     SHARDS,
     Endpoint,
@@ -22,10 +21,9 @@ from weft.core.model.state import Life, State
 from weft.core.ops.link import LinkDel
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import drivers, events, group, lease, ports
+from weft.engine import dns, driven, events, lease, ports
 from weft.engine.lease import Chosen, Claims
 from weft.engine.request import HOST_GATEWAY, Join, RunRequest, check, hops_of, interface_sysctls, sysctl_path
-from weft.engine.spec import opened
 from weft.engine.work import CONTAINER
 
 TYPE_CHECKING = False
@@ -77,7 +75,10 @@ def attach(work: Work, request: RunRequest) -> Attached:
         found = _decide(work, networks, request, claims)
         before = [] if fresh and work.dry else preparation(work, networks.values(), [found])
         before = [*before, *shard_steps(work, found.members)]
-        before += group.wants(work, found.sandbox, request.spec) if request.command else ()
+        if request.command:
+            from weft.engine import group  # not for whoever only connects
+
+            before += group.wants(work, found.sandbox, request.spec)
         plan = Plan((*before, *_ports(work, found.members), *found.plan.ops))
         if work.dry:
             work.show(plan)
@@ -162,9 +163,6 @@ def _decide(work: Work, networks: dict[str, Network], request: RunRequest, claim
     claims.names.add(request.name)
     if request.mode:
         return by_mode(work, request)
-    if request.publish:
-        for network in [networks[j.network] for j in request.joins if not networks[j.network].internal][:1]:
-            ports.check_publishes(network)
     members: list[tuple[Network, Endpoint]] = []
     chosen: list[Chosen] = []
     for join in request.joins:
@@ -207,21 +205,30 @@ def decide_endpoint(
     claims.macs.add((network.name, join.mac))
     cidrs, chosen = lease.addresses(work, network, join, claims)
     ifname = _ifname(network, join, others)
+    mac = _parent_mac(work, network) if network.option("mode") == "passthru" else join.mac
     endpoint = Endpoint(
         root=store.root,
         network=network.name,
         container=container,
         addresses=cidrs,
-        mac=join.mac,
+        mac=mac,
         ifname=ifname,
         aliases=join.aliases,
         priority=join.priority,
         sysctls=interface_sysctls(join, ifname),
         routes=_hops(network, join),
         shard=shard_for(work, network, claims),
-        options=(*join.options, *([(REMOTE, network.remote)] if network.remote else [])),
+        options=join.options,
     )
     return endpoint, chosen
+
+
+def _parent_mac(work: Work, network: Network) -> str:
+    """In passthru a container has the MAC of the link that it is on. KernelError when that is gone."""
+    for link in work.machine.links_of(""):
+        if link.ifname == network.device and link.mac:
+            return mac_text(link.mac)
+    raise _gone(network)
 
 
 def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
@@ -242,7 +249,7 @@ def _hops(network: Network, join: Join) -> tuple[Hop, ...]:
 def shard_for(work: Work, network: Network, claims: Claims) -> int:
     """The first of a network's bridges that has a port left: another one is made before the kernel's
     limit."""
-    if network.remote:
+    if not network.bridged:
         return 0
     room = ADOPTED_PORTS if network.adopted else BRIDGE_PORTS
     for shard in range(1 if network.adopted else SHARDS + 1):
@@ -281,7 +288,7 @@ def _ifname(network: Network, join: Join, others: Sequence[Endpoint]) -> str:
     taken = {e.ifname for e in others}
     if join.ifname:
         if join.ifname in taken:
-            raise Conflict(f"interface name {join.ifname} is taken in this container")
+            raise IfnameTaken(f"interface name {join.ifname} is taken in this container")
         return join.ifname
     prefix = network.option("ifname_prefix", "eth")
     return next(name for n in range(len(taken) + 1) if (name := f"{prefix}{n}") not in taken)
@@ -314,8 +321,9 @@ def _extra_hosts(request: RunRequest, networks: Sequence[Network]) -> tuple[tupl
 
 
 def _upstreams(work: Work, networks: Sequence[Network]) -> tuple[str, ...]:
-    """The host's name servers; none where all networks are internal: a query must not get out."""
-    if all(network.internal for network in networks):
+    """The host's name servers; none where all networks are internal: a query must not get out. None either
+    where weft's DNS server answers: it asks those that the host has by then."""
+    if all(network.internal for network in networks) or any(network.dns for network in networks):
         return ()
     servers, _ = work.machine.upstreams()
     if not servers:
@@ -354,7 +362,8 @@ def _shared(work: Work, request: RunRequest, donor: str, known: Sandbox | None) 
         hostname=other.hostname, dns=other.dns, search=other.search, mode=f"container:{other.name}"
     )
     hosts = work.hosts_of(other.name)
-    wants = driver.sandbox_wants(sandbox, hosts, donor=other.name, rooted=request.rooted)
+    networks = dns.networks_of(work, other.name)
+    wants = driver.sandbox_wants(sandbox, hosts, None, other.name, request.rooted, networks)
     return Attached(sandbox, (), Plan(wants), hosts)
 
 
@@ -367,9 +376,9 @@ def _wants(
     rooted: bool,
 ) -> tuple[Op, ...]:
     lines = work.own_hosts_lines(sandbox) if own else None
-    ops = list(driver.sandbox_wants(sandbox, shown, lines, rooted=rooted))
+    ops = list(driver.sandbox_wants(sandbox, shown, lines, "", rooted, [n for n, _ in members]))
     for network, endpoint in members:
-        ops += drivers.endpoint_wants(network, sandbox, endpoint, after=members)
+        ops += driven.endpoint_wants(network, sandbox, endpoint, after=members)
     ops += [*driver.sandbox_starts(sandbox), *driver.default_routes(members, sandbox.name)]
     ops += driver.fresh_wants([p for _, e in members for p in e.publish])
     for network, endpoint in members:
@@ -390,7 +399,11 @@ def check_network(work: Work, network: Network) -> None:
     """A network is whole: without its bridge and the guards nothing is attached. KernelError."""
     if network.remote:
         return
-    facts = work.machine.network_facts(network.bridge)
+    facts = work.machine.network_facts(network.device)
+    if not network.bridged:
+        if facts.bridge is None:
+            raise _gone(network)
+        return
     if facts.bridge is None or network.mark not in facts.bridge.altnames:
         raise KernelError(
             f"bridge {network.bridge} of network {network.name} is gone, or no longer weft's",
@@ -401,6 +414,13 @@ def check_network(work: Work, network: Network) -> None:
             "the firewall tables of weft are gone: without its guards no container is attached",
             hint="somebody flushed nftables; `weft repair` makes them again",
         )
+
+
+def _gone(network: Network) -> KernelError:
+    return KernelError(
+        f"the interface {network.device} that network {network.name} is on is gone",
+        hint="members of it are made on that interface",
+    )
 
 
 def _make_room(work: Work, found: Attached) -> list[Op]:
@@ -474,6 +494,8 @@ def removed(found: Attached) -> Conflict:
 def create(work: Work, request: RunRequest) -> Attached:
     """A network-only container: no process, held by its mount; its state is running."""
     if not request.mode:
+        from weft.engine.spec import opened
+
         request = request._replace(sysctls=opened(request.sysctls))
     found = attach(work, request)
     if not work.dry:

@@ -1,15 +1,16 @@
-"""What can change of a network that is in use: labels, isolation, NAT, MTU."""
+"""What can change of a network that is in use: labels, isolation, NAT, MTU, and what DNS it has."""
 
 from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
+from weft.core.drivers import options
 from weft.core.firewall.elements import endpoint_elements, network_elements
 from weft.core.model.errors import BadInput
 from weft.core.ops.link import LinkMtu, PortIsolate
 from weft.core.ops.nft import ElementDel
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import target
+from weft.engine import dns, target
 from weft.engine.work import EDIT
 
 TYPE_CHECKING = False
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 
 
 class Change(Record):
-    """What is to change. A label with an empty value goes; "" and 0 leave things as they are."""
+    """What is to change. A label or option with an empty value goes; "" and 0 leave things as they are."""
 
     labels: tuple[tuple[str, str], ...] = ()
     isolated: bool | None = None
     nat: str = ""
     mtu: int = 0
+    options: tuple[tuple[str, str], ...] = ()
 
 
 def edit(work: Work, name: str, change: Change) -> Network:
@@ -37,8 +39,6 @@ def edit(work: Work, name: str, change: Change) -> Network:
     with work.machine.lock():
         work.recover()
         old = work.store.network(name)
-        if old.remote and change != Change(change.labels):
-            raise BadInput(f"network {old.name} is the driver {old.remote}'s: only its labels can be changed")
         new = _changed(old, change)
         endpoints = work.store.endpoints(old.name)
         try:
@@ -47,15 +47,19 @@ def edit(work: Work, name: str, change: Change) -> Network:
                     *_elements(old, new, endpoints),
                     *_ports(old, new, endpoints),
                     *_mtu(work, old, new, endpoints),
+                    *_dns(work, old, new, endpoints),
                 )
             )
             if work.dry:
                 work.show(plan)
                 return new
-            entry = work.make(
-                EDIT, f"{old.name}\n{_words(old)}", plan, lambda: work.store.change_network(new)
-            )
-            work.settle(entry)
+
+            def wish() -> None:
+                work.store.change_network(new)
+                dns.note(work, new)
+
+            work.settle(work.make(EDIT, f"{old.name}\n{_words(old)}", plan, wish))
+            work.mend_dns()
         finally:
             work.machine.unpin()
         return new
@@ -63,6 +67,8 @@ def edit(work: Work, name: str, change: Change) -> Network:
 
 def _changed(network: Network, change: Change) -> Network:
     low = 1280 if network.ipv6 else 68
+    if not network.managed and change != Change(change.labels):
+        raise BadInput(f"only labels of network {network.name} can change", "make another one in its place")
     if change.mtu and not low <= change.mtu <= 65535:
         raise BadInput(f"MTU {change.mtu} is not between {low} and 65535")
     if network.internal and change.nat == "routed":
@@ -74,7 +80,33 @@ def _changed(network: Network, change: Change) -> Network:
         nat=change.nat or network.nat,
         mtu=change.mtu or network.mtu,
         follows_mtu=network.follows_mtu and not change.mtu,
+        options=_options(network, change),
     )
+
+
+def _options(network: Network, change: Change) -> tuple[tuple[str, str], ...]:
+    """With those that are to change; only some can while a network is used."""
+    fixed = next((key for key, _ in change.options if key not in options.EDITABLE), None)
+    if fixed is not None:
+        raise BadInput(f"option {fixed!a} cannot change", f"those that can: {', '.join(options.EDITABLE)}")
+    gone = {key for key, value in change.options if not value}
+    given = options.parse([pair for pair in change.options if pair[1]])
+    found = {**dict(network.options), **given}
+    return tuple(sorted([(k, v) for k, v in found.items() if k not in gone]))
+
+
+def _dns(work: Work, old: Network, new: Network, endpoints: Sequence[Endpoint]) -> tuple[Op, ...]:
+    """The server comes with the first network that wants it, and sees by itself what has changed;
+    members see it as their name server, or no more."""
+    if (old.dns, old.dns_port) == (new.dns, new.dns_port):
+        return ()
+    dns.check(work, new)
+    seen: list[Op] = []
+    for endpoint in endpoints:
+        networks = dns.networks_of(work, endpoint.container)
+        after = [new if n.name == new.name else n for n in networks]
+        seen += dns.servers(work, work.store.container(endpoint.container)[0], networks, after)
+    return (*dns.wants(new), *seen)
 
 
 def _elements(old: Network, new: Network, endpoints: Sequence[Endpoint]) -> list[Op]:
@@ -124,5 +156,6 @@ def _words(network: Network) -> str:
     """What recovery puts back: see ``work.forget``."""
     return "\n".join(
         [str(int(network.isolated)), network.nat, str(network.mtu), str(int(network.follows_mtu))]
-        + [f"{key}={value}" for key, value in network.labels]
+        + [str(len(network.options))]
+        + [f"{key}={value}" for key, value in (*network.options, *network.labels)]
     )

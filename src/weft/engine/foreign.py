@@ -7,12 +7,14 @@ one.
 from __future__ import annotations
 
 from weft.core.model.errors import BadInput, Conflict, WeftError
-from weft.engine import connect, network
+from weft.core.model.network import ENGINE
+from weft.engine import connect
 from weft.engine.target import find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from typing import Protocol
 
     from weft.core.model.network import Endpoint, Network, Sandbox
     from weft.core.model.publish import Publish
@@ -21,11 +23,23 @@ if TYPE_CHECKING:
     from weft.engine.request import Join
     from weft.engine.work import Work
 
+    class Wanted(Protocol):
+        """What is asked of a network, as far as it can be seen of one that is there."""
+
+        @property
+        def name(self) -> str: ...
+        @property
+        def bridge(self) -> str: ...
+        @property
+        def subnets(self) -> tuple[str, ...]: ...
+        @property
+        def gateways(self) -> tuple[str, ...]: ...
+        @property
+        def internal(self) -> bool: ...
+
     #: A network to be in, and what is published there.
     Wish = tuple[Join, tuple[Publish, ...]]
 
-#: The label of a network that an engine made: it goes with its last member.
-ENGINE = "weft.engine"
 #: That of one that Docker asked for, with its id: Docker itself tells when it goes.
 DOCKER = "docker.network"
 #: Where what is known of Docker's networks is kept, by id.
@@ -38,6 +52,8 @@ def ensure(work: Work, request: NetworkRequest, engine: str) -> Network:
     One that an engine made, that nobody is in and that is different by now is made anew. BadInput; Conflict
     when it does not agree, or a subnet or bridge is somebody else's.
     """
+    from weft.engine import network
+
     checked = network.check(request._replace(labels=(*request.labels, (ENGINE, engine))))
     with work.machine.lock():
         work.recover()
@@ -52,6 +68,17 @@ def ensure(work: Work, request: NetworkRequest, engine: str) -> Network:
                 )
             network.drop(work, found)
         return network.make(work, checked)
+
+
+def stands(work: Work, request: Wanted) -> bool:
+    """Whether ``ensure`` would only find what is there: a look without the lock, and without all that makes a
+    network. Subnets and gateways are as the network's own words are, one gateway a subnet."""
+    found = work.store.find_network(request.name)
+    if found is None or (request.bridge and request.bridge != found.bridge):
+        return False
+    pools = {(str(p.subnet), str(p.gateway)) for p in found.pools}
+    wanted = set(zip(request.subnets, request.gateways, strict=True))
+    return pools == wanted and request.internal == found.internal
 
 
 def disagreement(found: Network, checked: Checked) -> str:
@@ -78,7 +105,8 @@ def attach(work: Work, target: str, called: Called, wishes: Sequence[Wish]) -> t
     NotFound when a network or the namespace is missing; Conflict when another one of that name still lives,
     or what it asks for is taken; BadInput, Exhausted.
     """
-    make_room(work, called.name, target)
+    if work.store.has_container(called.name):
+        make_room(work, called.name, target)
     made: list[Endpoint] = []
     try:
         for join, publish in wishes:
@@ -145,6 +173,38 @@ def detach(work: Work, name: str, networks: Collection[str] = (), keep: bool = F
         return bool(was)
 
 
+def open_loopback(work: Work, target: str) -> None:
+    """Sets ``lo`` up in a namespace of somebody else's. NotFound."""
+    from weft.core.ops.link import LinkUp
+    from weft.core.plan.plan import Plan
+
+    with work.machine.lock():
+        found = find(work, target)
+        if found is not None:
+            work.machine.apply(Plan((LinkUp("lo", found.netns),)), work.step)
+        work.machine.unpin()
+
+
+def set_option(work: Work, name: str, key: str, value: str) -> None:
+    """Sets an option of a network of which nothing in the kernel depends; "" takes it out. NotFound."""
+    with work.machine.lock():
+        work.recover()
+        found = work.store.network(name)
+        rest = [pair for pair in found.options if pair[0] != key]
+        with work.store.write():
+            work.store.set_options(name, (*rest, *([(key, value)] if value else [])))
+
+
+def tidy(work: Work, names: Sequence[str]) -> None:
+    """Removes those of these networks that an engine made and nobody is in. The first error is raised at the
+    end."""
+    with work.machine.lock():
+        work.recover()
+        errors = _drop_empty(work, names)
+    if errors:
+        raise errors[0]
+
+
 def leave(work: Work, sandbox: Sandbox, networks: Collection[str] | None = None) -> list[WeftError]:
     """Out of these networks, or of all. The lock is held."""
     errors = []
@@ -158,12 +218,15 @@ def leave(work: Work, sandbox: Sandbox, networks: Collection[str] | None = None)
 
 
 def _drop_empty(work: Work, names: Sequence[str]) -> list[WeftError]:
-    errors = []
-    for name in names:
-        found = work.store.find_network(name)
+    errors: list[WeftError] = []
+    gone = [n for n in map(work.store.find_network, names) if n is not None and unused(work, n)]
+    if not gone:
+        return errors
+    from weft.engine import network
+
+    for found in gone:
         try:
-            if found is not None and unused(work, found):
-                network.drop(work, found)
+            network.drop(work, found)
         except WeftError as error:
             errors.append(error)
     return errors

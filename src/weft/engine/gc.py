@@ -95,11 +95,11 @@ def _foreign(work: Work, ops: Iterable[Op], seen: Inventory) -> tuple[Op, ...]:
 def _links(work: Work, seen: Inventory) -> list[Op]:
     """Bridges and cables of this root that no network and no endpoint has."""
     wanted = rebuild.known_marks(work.store.networks(), work.store.everyone().values())
-    mine = f"weft root={work.store.root} network="
+    mine, queues = [f"weft root={work.store.root} {word}=" for word in ("network", "queue")]
     found: list[Op] = []
     for link in seen.links:
         marks = [name for name in link.altnames if name.startswith(MARK_PREFIX)]
-        if marks and link.alias.startswith(mine) and not wanted.intersection(marks):
+        if marks and link.alias.startswith((mine, queues)) and not wanted.intersection(marks):
             found.append(LinkDel(link.ifname, marks[0]))
     return found
 

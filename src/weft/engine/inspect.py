@@ -40,9 +40,10 @@ def _network(work: Work, network: Network) -> dict[str, Any]:
         "subnets": [_subnet(work, network, pool) for pool in network.pools],
         "options": _options(network),
         "labels": dict(network.labels),
-        "bridge": network.bridge,
+        "bridge": network.bridge if network.bridged else "",
+        "parent": "" if network.bridged else network.device,
         "adopted": network.adopted,
-        "endpoints": [_endpoint(work, e) for e in endpoints],
+        "endpoints": [_endpoint(work, network, e) for e in endpoints],
         "publish": [p for e in endpoints for p in publishes(work, e)],
     }
 
@@ -77,11 +78,11 @@ def called(work: Work, name: str) -> str:
     return f"{engine}:{known}" if known else name
 
 
-def _endpoint(work: Work, endpoint: Endpoint) -> dict[str, Any]:
+def _endpoint(work: Work, network: Network, endpoint: Endpoint) -> dict[str, Any]:
     return {
         "container": called(work, endpoint.container),
         "ifname": endpoint.ifname,
-        "host_ifname": endpoint.host_ifname,
+        "host_ifname": endpoint.host_ifname if network.bridged else "",
         "mac": endpoint.hardware,
         "addresses": [str(c) for c in endpoint.addresses],
         "aliases": list(endpoint.aliases),
@@ -154,6 +155,7 @@ def _container(
         "name": called(work, sandbox.name),
         "engine": sandbox.name.partition(":")[0] if sandbox.target else "weft",
         "hostname": sandbox.hostname,
+        "labels": dict(sandbox.labels),
         "state": "exited" if gone else state.word,
         "pid": state.pid if running else None,
         "pids": sorted(inside.get(sandbox.name, [])),

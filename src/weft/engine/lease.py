@@ -74,7 +74,7 @@ def addresses(
         wanted = [a for a in asked if a.version == version]
         _check_one_each(pools, wanted)
         found += [_given(work.store, network, pools, one, claims) for one in wanted]
-        if pools and not wanted:
+        if pools and not wanted and not (asked and join.exact):
             cidr, one = _lowest(work, network, pools, claims)
             found.append(cidr)
             chosen.append(one)

@@ -101,6 +101,8 @@ class Atlas:
         for name in space.names:
             if self._work.store.has_container(name):
                 return name, name
+        for sandbox in self._work.store.foreign_at(space.inode):
+            return (space.names or (str(space.pid),))[0], sandbox.name
         pid = str(space.pid) if space.pid else f"net:[{space.inode}]"
         return space.names[0] if space.names else pid, space.container
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
 from weft.core.drivers import options
-from weft.core.model.errors import BadInput, Conflict, NotOurs
+from weft.core.model.errors import BadInput, Conflict, NotFound, NotOurs
 from weft.core.model.names import check_ifname, check_name, mark
-from weft.core.model.network import DEFAULT, Network, derived_bridge
+from weft.core.model.network import DEFAULT, ENGINE, Network, derived_bridge
 from weft.core.ops.base import Op
 from weft.core.ops.link import LinkDel, LinkGroupDel
 from weft.core.ops.nft import TableAdd, TableDel
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import drivers, events, pools
+from weft.engine import dns, driven, events, pools
 from weft.engine.work import NETWORK
 
 TYPE_CHECKING = False
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
 
 _MTU = (68, 65535)
+DRIVERS = ("bridge", "macvlan", "ipvlan")
+#: That of a network of a third party's, whose name is another thing.
+THIRD = "remote"
 #: RFC 8200: every link that carries IPv6 takes packets of this size.
 _MTU6 = 1280
 
 
 class NetworkRequest(Record):
-    """What a user asks of ``net create``; texts are as typed. ``options`` are those of ``-o``. ``driver`` and
-    ``ipam`` are third parties', "" weft's own."""
+    """What a user asks of ``net create``; texts are as typed. ``options`` are those of ``-o``. ``remote``
+    and ``ipam`` are third parties' drivers, "" weft's own."""
 
     name: str
     subnets: tuple[str, ...] = ()
@@ -43,7 +46,8 @@ class NetworkRequest(Record):
     isolated: bool = False
     nat: str = ""
     options: tuple[tuple[str, str], ...] = ()
-    driver: str = ""
+    driver: str = "bridge"
+    remote: str = ""
     ipam: str = ""
     ipam_options: tuple[tuple[str, str], ...] = ()
 
@@ -58,7 +62,7 @@ class Checked(Record):
 def create(work: Work, request: NetworkRequest) -> Network:
     """Makes a network. Conflict when its name, bridge or subnet is taken; BadInput, NotYet."""
     checked = check(request)
-    if request.driver or request.ipam:
+    if request.remote or request.ipam:
         from weft.engine import remote
 
         remote.activate(work, request)
@@ -76,18 +80,9 @@ def check(request: NetworkRequest) -> Checked:
 
 
 def _check(request: NetworkRequest) -> Checked:
-    given: dict[str, str] = {}
-    if request.driver or request.ipam or request.ipam_options:
-        from weft.engine import remote
-
-        remote.check(request)
-    if request.driver:
-        request = request._replace(options=remote.kept(request))
-    else:
-        given = options.parse(request.options)
-        request = _with_options(request, given)
-        if request.ipam:
-            request = request._replace(options=(*request.options, *remote.kept(request)))
+    if request.driver not in (*DRIVERS, THIRD):
+        raise BadInput(f"no driver {request.driver!a}", f"there are {', '.join(DRIVERS)}")
+    request, given = _optioned(request)
     asked = pools.parse(request.subnets, request.gateways, request.ranges, request.aux)
     asked = asked._replace(ipv6=request.ipv6, ipv4=given.get("ipv4", "true") == "true")
     if not asked.ipv4 and not asked.ipv6 and not asked.subnets:
@@ -100,6 +95,10 @@ def _check(request: NetworkRequest) -> Checked:
     low, high = (_MTU6 if six else _MTU[0]), _MTU[1]
     if request.mtu and not low <= request.mtu <= high:
         raise BadInput(f"MTU {request.mtu} is not between {low} and {high}")
+    if request.driver not in ("bridge", THIRD):
+        _check_sublink(request)
+    if given.get("unmanaged") == "true" and not request.bridge:
+        raise BadInput("option unmanaged needs --bridge", "a bridge that is there is used as it is")
     if request.nat not in ("", "nat", "routed"):
         raise BadInput(f"--nat {request.nat!a} is not nat or routed")
     if request.internal and request.nat == "routed":
@@ -107,6 +106,30 @@ def _check(request: NetworkRequest) -> Checked:
             "--internal conflicts with --nat routed", "an internal network has no way out and none in"
         )
     return Checked(request, asked)
+
+
+def _check_sublink(request: NetworkRequest) -> None:
+    """What is a bridge's alone: members of macvlan and ipvlan are on the wire, past the host."""
+    flags = {"--bridge": request.bridge, "--isolated": request.isolated, "--nat": request.nat}
+    for flag, given in flags.items():
+        if given:
+            raise BadInput(f"{flag} is for the bridge driver, not for {request.driver}")
+
+
+def _optioned(request: NetworkRequest) -> tuple[NetworkRequest, dict[str, str]]:
+    """A request with its options worked in, and what these are; a third party's are for that alone to
+    read."""
+    if not (request.remote or request.ipam or request.ipam_options):
+        given = options.parse(request.options, request.driver)
+        return _with_options(request, given), given
+    from weft.engine import remote
+
+    remote.check(request)
+    if request.remote:
+        return request._replace(options=remote.kept(request)), {}
+    given = options.parse(request.options, request.driver)
+    request = _with_options(request, given)
+    return request._replace(options=(*request.options, *remote.kept(request))), given
 
 
 def _with_options(request: NetworkRequest, given: dict[str, str]) -> NetworkRequest:
@@ -127,7 +150,7 @@ def _with_options(request: NetworkRequest, given: dict[str, str]) -> NetworkRequ
             request = request._replace(**{field: value})
     isolated = request.isolated or given.get("enable_icc") == "false"
     ipv6 = request.ipv6 or given.get("ipv6") == "true"
-    kept = {k: v for k, v in given.items() if k in ("ifname_prefix", "host_ipv4", "host_ipv6")}
+    kept = {k: v for k, v in given.items() if k in options.KEPT and v}
     return request._replace(isolated=isolated, ipv6=ipv6, options=tuple(sorted(kept.items())))
 
 
@@ -156,22 +179,38 @@ def make(work: Work, checked: Checked) -> Network:
 
 
 def _make(work: Work, network: Network, facts: HostFacts, known: tuple[Network, ...]) -> Network:
-    found = None if network.remote else _check_host(work, network, facts, known)
-    if found is not None:
-        network = _adopted(network, found)
-    pools.check_clashes(network.pools, network.bridge, facts, known)
+    if network.bridged:
+        found = _check_host(work, network, facts, known)
+        network = network if found is None else _adopted(network, found)
+    elif not network.remote:
+        network = _on_parent(work, network, facts)
+    pools.check_clashes(network.pools, network.device, _others(network, facts), known)
+    dns.check(work, network)
     plan = _plan(work, network, facts, first=not known)
     if work.dry:
         work.show(plan)
         return network
-    entry = work.make(NETWORK, network.name, plan, lambda: work.store.add_network(network))
+
+    def wish() -> None:
+        work.store.add_network(network)
+        dns.note(work, network)
+
+    entry = work.make(NETWORK, network.name, plan, wish)
     work.settle(entry, lambda: events.note_network(work, "create", network))
     _tell(work, network, facts)
     return network
 
 
+def _others(network: Network, facts: HostFacts) -> HostFacts:
+    """Whose subnets a network must stay clear of: whoever uses a LAN that is there has its subnet from the
+    user; and an engine that says what it wants is not kept from it by what stands in a file of engines."""
+    if not network.managed:
+        return facts._replace(routes=(), kept=())
+    return facts._replace(kept=()) if ENGINE in dict(network.labels) else facts
+
+
 def _tell(work: Work, network: Network, facts: HostFacts) -> None:
-    if network.internal or network.remote:
+    if network.internal or not network.managed:
         return
     if network.ipv4 and not facts.forwarding:
         work.say("switched net.ipv4.ip_forward on: containers reach other networks through this host")
@@ -209,6 +248,7 @@ def _bare(work: Work, checked: Checked, facts: HostFacts) -> Network:
         isolated=request.isolated,
         nat=request.nat or "nat",
         follows_mtu=not request.mtu,
+        driver=request.driver,
         options=request.options,
     )
 
@@ -228,6 +268,10 @@ def _check_host(
                 f"another weft root has it, or see: nft list table {family} weft",
             )
     link = facts.link(network.bridge)
+    if link is None and not network.managed:
+        raise NotFound(
+            f"there is no bridge {network.bridge} to be used as it is", "make it, or leave unmanaged out"
+        )
     if link is None or network.mark in link.altnames:
         return None
     if link.kind != "bridge" or any(name.startswith("weft:") for name in link.altnames):
@@ -239,8 +283,32 @@ def _check_host(
     return work.machine.bridge_fact(network.bridge)
 
 
+def _on_parent(work: Work, network: Network, facts: HostFacts) -> Network:
+    """A macvlan or ipvlan network on its parent, the link of the default route where none is named. BadInput,
+    NotFound."""
+    parent = network.option("parent") or facts.uplink
+    if not parent:
+        raise BadInput(
+            f"{network.driver} needs a link to be on, and no default route names one", "-o parent=IF"
+        )
+    link = next((one for one in work.machine.links_of("") if parent in (one.ifname, *one.altnames)), None)
+    if link is None:
+        raise NotFound(f"there is no interface {parent} to be the parent of network {network.name}")
+    most = link.mtu or network.mtu
+    if network.mtu > most and not network.follows_mtu:
+        raise BadInput(f"MTU {network.mtu} is larger than that of {parent}, {most}")
+    mtu = most if network.follows_mtu else network.mtu
+    others = [pair for pair in network.options if pair[0] != "parent"]
+    kept = tuple(sorted([*others, ("parent", link.ifname or parent)]))
+    return network._replace(options=kept, mtu=mtu, follows_mtu=False)
+
+
 def _adopted(network: Network, found: BridgeFact) -> Network:
-    """The network on a bridge that was there before: its gateway is the address that the bridge has."""
+    """The network on a bridge that was there before: its gateway is the address that the bridge has; where it
+    is to be used as it is, the one that was asked for."""
+    if not network.managed:
+        mtu = found.mtu if network.follows_mtu else network.mtu
+        return network._replace(adopted=True, mtu=mtu, follows_mtu=False)
     chosen = []
     for pool in network.pools:
         has = next((c.address for c in found.addresses if c.address in pool.subnet), None)
@@ -254,25 +322,24 @@ def _adopted(network: Network, found: BridgeFact) -> Network:
 
 def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
     """What is wanted less what is there; leftovers that carry our mark go first."""
-    if network.remote:
-        return Plan(drivers.network_wants(network, work.hosts_file(network.name)))
     ops: list[Op] = []
     link = facts.link(network.mark)
     if link is not None:
         ops.append(LinkDel(link.ifname, network.mark))
-    for op in driver.tables_want(network.root):
+    for op in driver.tables_want(network.root) if network.bridged else ():
         if isinstance(op, TableAdd):
             there = facts.table(op.family) is not None
             if there and first:
                 ops.append(TableDel(op.family, op.table))
             if first or not there:
                 ops.append(op)
-    if not network.internal:
+    if network.managed and not network.internal:
         ops += _forwarding(network, facts)
     from weft.core.firewall.foreign import foreign_wants  # much to import, and not for every command
 
-    wanted = drivers.network_wants(network, work.hosts_file(network.name))
-    return Plan((*ops, *wanted, *foreign_wants(network, work.machine.foreign_facts())))
+    wanted = driven.network_wants(network, work.hosts_file(network.name))
+    other = foreign_wants(network, work.machine.foreign_facts()) if network.managed else ()
+    return Plan((*ops, *wanted, *other, *dns.wants(network)))
 
 
 def _forwarding(network: Network, facts: HostFacts) -> list[Op]:
@@ -362,24 +429,25 @@ def _remove(work: Work, network: Network, members: list[str]) -> None:
         events.note_network(work, "destroy", network)
 
     work.unmake(NETWORK, subject, plan, wish, populated=bool(inside))
+    work.mend_dns()
 
 
 def _removal(work: Work, network: Network, last: bool) -> Plan:
     """The way back of making it. Ports that something still holds go as a group, with one wait."""
     made = (*driver.tables_want(network.root),) if last else ()
-    wanted = drivers.network_wants(network, work.hosts_file(network.name))
-    if network.remote:
-        return Plan((*made, *wanted)).undo()
+    wanted = driven.network_wants(network, work.hosts_file(network.name))
     if last:
         # The elements go with their tables.
         wanted = tuple([op for op in wanted if op.kind != "nft"])
     from weft.core.firewall.foreign import foreign_unwants
 
-    foreign = foreign_unwants(network.bridge, work.machine.foreign_facts())
+    foreign = foreign_unwants(network.bridge, work.machine.foreign_facts()) if network.managed else ()
     return Plan((*_ports_away(network), *Plan((*made, *wanted)).undo().ops, *foreign))
 
 
 def _ports_away(network: Network) -> list[Op]:
     """All ports, further bridges and what joins them, each kind with one wait."""
+    if not network.bridged:
+        return []
     groups = [network.group, *([network.shard_group] if network.shards else [])]
     return [LinkGroupDel(group) for group in groups]

@@ -22,24 +22,19 @@ def published(
     """Endpoints with the ports: those belong to the first network that has a way out. Conflict, BadInput."""
     if not wanted:
         return members
-    place = next((i for i, (network, _) in enumerate(members) if not network.internal), -1)
+    place = next((i for i, (n, _) in enumerate(members) if n.managed and not n.internal), -1)
+    if place < 0 and not members[0][0].managed:
+        raise BadInput(
+            f"--publish: members of network {members[0][0].name} are reached by their own addresses",
+            "nothing of what they send and get passes this host",
+        )
     if place < 0:
         raise BadInput(
             f"--publish: network {members[0][0].name} is internal, nothing comes in", "use another network"
         )
     network, endpoint = members[place]
-    check_publishes(network)
     publish = claim_ports(work, endpoint, wanted, claims)
     return [*members[:place], (network, endpoint._replace(publish=publish)), *members[place + 1 :]]
-
-
-def check_publishes(network: Network) -> None:
-    """BadInput for a network in which weft publishes nothing."""
-    if network.remote:
-        raise BadInput(
-            f"--publish: network {network.name} is the driver {network.remote}'s",
-            "put a network of weft's first",
-        )
 
 
 def claim_ports(

@@ -51,7 +51,8 @@ def _publish(
     """The lock is held."""
     if found.internal:
         raise BadInput(f"network {found.name} is internal, nothing comes in", "publish on another network")
-    ports.check_publishes(found)
+    if not found.managed:
+        raise BadInput(f"members of network {found.name} are reached by their own addresses")
     container.check_network(work, found)
     added = ports.claim_ports(work, endpoint, wanted, Claims())
     plan = _plan(work, found, endpoint, added)

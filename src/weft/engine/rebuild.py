@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from weft.core.model.errors import BadInput, Conflict
 from weft.core.model.names import check_name, mark
-from weft.core.model.network import Sandbox
+from weft.core.model.network import EGRESS, Sandbox
 from weft.core.model.state import State
+from weft.core.ops.traffic import queue_mark
 from weft.core.plan import rebuild
 from weft.engine import target
+from weft.engine.work import DNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 #: What leaves no trace outside the database.
 UNTRACED = (
+    "macvlan and ipvlan networks, and which networks mix or are used as they are",
     "labels, address ranges and reserved addresses of networks",
     "commands, --rm, gateway priorities, sysctls and routes of containers",
     "processes of containers that use another's network, where there are no cgroups",
@@ -56,7 +59,8 @@ def remember(
 
 def known_marks(networks: Iterable[Network], everyone: Iterable[Sequence[Endpoint]]) -> set[str]:
     """The marks of all bridges and cables that are wanted."""
-    found = {endpoint.mark for endpoints in everyone for endpoint in endpoints}
+    known = [endpoint for endpoints in everyone for endpoint in endpoints]
+    found = {endpoint.mark for endpoint in known} | {queue_mark(e) for e in known if e.option(EGRESS)}
     for network in networks:
         found |= {network.mark, *[mark(network.shard_id(n + 1)) for n in range(network.shards)]}
     return found
@@ -74,7 +78,7 @@ def _store(work: Work, read: rebuild.Found, seen: Inventory, lost: list[str]) ->
     store, found = work.store, []
     for network in read.networks:
         if store.find_network(network.name) is None:
-            closed = _closed(work, network, read.endpoints)._replace(created=work.machine.now())
+            closed = _closed(work, network, read)._replace(created=work.machine.now())
             if not _tried(lost, f"network {network.name}", _adding(store, closed)):
                 continue
             found.append(f"network {network.name}")
@@ -93,6 +97,8 @@ def _store(work: Work, read: rebuild.Found, seen: Inventory, lost: list[str]) ->
     port = _proxy_port(seen)
     if port and not store.get("proxy_port"):
         store.put("proxy_port", str(port))
+    if store.wants_dns():
+        store.put(DNS, "true")
     return found
 
 
@@ -123,14 +129,19 @@ def _tried(lost: list[str], what: str, store: Callable[[], None]) -> bool:
     return True
 
 
-def _closed(work: Work, network: Network, endpoints: Sequence[Endpoint]) -> Network:
+def _closed(work: Work, network: Network, read: rebuild.Found) -> Network:
     """Where the firewall is gone too, a network stays closed whose members ask no name server: an internal
-    one's do not."""
+    one's do not, or weft's own at a gateway."""
     if "inet" in work.machine.tables_seen():
         return network
-    members = [e.container for e in endpoints if e.network == network.name]
-    asks = any(work.machine.name_servers(name)[0] for name in members)
+    members = [e.container for e in read.endpoints if e.network == network.name]
+    gateways = _gateways(read.networks)
+    asks = any(not gateways.issuperset(work.machine.name_servers(name)[0]) for name in members)
     return network if asks else network._replace(internal=True)
+
+
+def _gateways(networks: Iterable[Network]) -> frozenset[str]:
+    return frozenset([str(p.gateway) for n in networks for p in n.pools])
 
 
 def _sandboxes(work: Work, endpoints: list[Endpoint], seen: Inventory) -> list[Sandbox]:
@@ -178,6 +189,7 @@ def _is_name(name: str) -> bool:
 
 def _own(work: Work, name: str, placed: set[str], donors: dict[int, str], seen: Inventory) -> Sandbox:
     dns, search = work.machine.name_servers(name)
+    answering = _gateways([n for n in work.store.networks() if n.dns])
     mode, donor = "", ""
     if name not in placed:
         donor = donors.get(work.machine.netns_inode(name), "")
@@ -186,7 +198,7 @@ def _own(work: Work, name: str, placed: set[str], donors: dict[int, str], seen: 
         root=work.store.root,
         name=name,
         hostname=donor or name,
-        dns=dns,
+        dns=tuple([server for server in dns if server not in answering]),
         search=search,
         created=work.machine.now(),
         mode=mode,

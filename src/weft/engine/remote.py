@@ -34,13 +34,13 @@ def check(request: NetworkRequest) -> None:
         "--isolated": request.isolated,
     }
     wrong = next((flag for flag, value in given.items() if value), "")
-    if request.driver and wrong:
+    if request.remote and wrong:
         raise BadInput(
-            f"{wrong} is not for the driver {request.driver}", "give what it knows by -o KEY=VALUE"
+            f"{wrong} is not for the driver {request.remote}", "give what it knows by -o KEY=VALUE"
         )
     if request.ipam_options and not request.ipam:
         raise BadInput("--ipam-opt needs --ipam-driver")
-    for name in (request.driver, request.ipam):
+    for name in (request.remote, request.ipam):
         if name and (
             "/" in name or name[0] == "." or not name.isascii() or not name.isprintable() or len(name) > 100
         ):
@@ -49,15 +49,15 @@ def check(request: NetworkRequest) -> None:
 
 def kept(request: NetworkRequest) -> Options:
     """The options under which a network knows its drivers."""
-    found = [(REMOTE, request.driver)] if request.driver else []
-    found += [(GIVEN + key, value) for key, value in request.options] if request.driver else []
+    found = [(REMOTE, request.remote)] if request.remote else []
+    found += [(GIVEN + key, value) for key, value in request.options] if request.remote else []
     return (*found, *([(IPAM, request.ipam)] if request.ipam else []))
 
 
 def activate(work: Work, request: NetworkRequest) -> None:
     """Sees to it that the drivers are there, before the lock is taken: that may last. NotFound,
     BadInput, PeerError."""
-    for name, service in ((request.driver, "NetworkDriver"), (request.ipam, "IpamDriver")):
+    for name, service in ((request.remote, "NetworkDriver"), (request.ipam, "IpamDriver")):
         if name and not work.dry:
             work.machine.activate_plugin(name, service)
 

@@ -12,7 +12,7 @@ from weft.core.ops.file import HostsDel, HostsFileDel
 from weft.core.ops.loopback import LoopbackDel
 from weft.core.ops.netns import NetnsEnd
 from weft.core.plan.plan import Plan
-from weft.engine import drivers, events, group, proxy
+from weft.engine import driven, events, proxy
 from weft.engine.work import CONTAINER, DETACH
 
 TYPE_CHECKING = False
@@ -138,9 +138,11 @@ def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
     for endpoint in endpoints:
         network = networks[endpoint.network]
         ops += Plan(endpoint_elements(network, endpoint)).undo().ops
-        ops += drivers.endpoint_goes(network, endpoint, endpoint.container)
+        ops += driven.told(network, endpoint, endpoint.container)
     ops += driver.flush_wants([p for e in endpoints for p in e.publish])
     ops += forget_names(work, networks, endpoints, going)
+    from weft.engine import group  # not for whoever only leaves a network
+
     return Plan((*ops, *_own_files(work, found), *_names(found), *group.goes(work, found)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.core.drivers import bridge as driver
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element
-from weft.core.model.errors import WeftError
+from weft.core.model.errors import NotFound, WeftError
 from weft.core.model.state import State
 from weft.core.ops.file import HostsSwitch
 from weft.core.ops.netns import NetnsAdd, NetnsAttach
@@ -13,7 +13,7 @@ from weft.core.plan import diff
 from weft.core.plan.diff import Seen
 from weft.core.plan.plan import Plan, batched
 from weft.core.record import Record
-from weft.engine import rebuild, removal, target
+from weft.engine import dns, driven, rebuild, removal, target
 from weft.engine.reaping import reap
 from weft.engine.work import REPAIR
 
@@ -188,6 +188,7 @@ def _member(
 
 def sysctls_of(networks: Iterable[Network]) -> tuple[str, ...]:
     """The host's sysctls that networks depend on."""
+    networks = [n for n in networks if n.managed]
     keys = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", driver.ALL_SEND_REDIRECTS]
     for network in networks:
         six = f"net/ipv6/conf/{network.bridge}"
@@ -202,8 +203,8 @@ def firewall(work: Work, networks: dict[str, Network], members: Sequence[Member]
 
 
 def _tables(work: Work, networks: dict[str, Network]) -> list[TableAdd]:
-    """Those that are wanted: none where all networks are third parties'."""
-    if all(network.remote for network in networks.values()):
+    """Those that are wanted: none where no network is a bridge of weft's."""
+    if not any(network.bridged for network in networks.values()):
         return []
     return [op for op in driver.tables_want(work.store.root) if isinstance(op, TableAdd)]
 
@@ -220,9 +221,9 @@ def _network(work: Work, network: Network, members: Sequence[Member], seen: Seen
     ops: list[Op] = []
     if network.remote:
         return ops
-    if not network.internal:
+    if network.managed and not network.internal:
         ops += [driver.forwarding(v) for v in (4, 6) if (network.ipv4 if v == 4 else network.ipv6)]
-    ops += driver.network_wants(network, work.hosts_file(network.name))
+    ops += driven.network_wants(network, work.hosts_file(network.name))
     hosts = [work.hosts_file(network.name)]
     places = [(m.sandbox, e) for m in members for n, e in m.places if n.name == network.name]
     lines = [op for sandbox, e in places for op in driver.names_want(sandbox, e, hosts)]
@@ -233,7 +234,7 @@ def _foreign(work: Work, networks: Iterable[Network]) -> list[Op]:
     """What other people's firewalls lack."""
     from weft.core.firewall.foreign import all_want
 
-    return list(all_want(networks, work.machine.foreign_facts()))
+    return list(all_want([n for n in networks if n.managed], work.machine.foreign_facts()))
 
 
 def _containers(work: Work, members: Sequence[Member], seen: Seen, mended: list[str]) -> list[str]:
@@ -260,11 +261,14 @@ def _container(work: Work, member: Member, own: frozenset[str], seen: Seen) -> l
         fresh = any(isinstance(op, (NetnsAdd, NetnsAttach)) for op in ops) and not member.pid
     inside: list[Op] = []
     for network, endpoint in member.places:
-        if network.remote or diff.plugged(network, endpoint, seen):
+        if network.remote:
             continue
         netns = member.where if sandbox.target else ""
-        wants = driver.endpoint_wants(network, sandbox, endpoint, netns)
-        inside += diff.endpoint_steps(wants, seen)
+        if not network.bridged:
+            inside += _sublink(work, member, network, endpoint, fresh)
+        elif not diff.plugged(network, endpoint, seen):
+            wants = driven.endpoint_wants(network, sandbox, endpoint, netns)
+            inside += diff.endpoint_steps(wants, seen)
     ops += inside
     if fresh:
         ops += driver.sandbox_starts(sandbox)
@@ -273,6 +277,19 @@ def _container(work: Work, member: Member, own: frozenset[str], seen: Seen) -> l
         routes = driver.default_routes(member.places, member.where)
         ops += [r for r in routes if r.ifname in new]
     return ops
+
+
+def _sublink(work: Work, member: Member, network: Network, endpoint: Endpoint, fresh: bool) -> list[Op]:
+    """All of a link on another one's wire, where it is not there: it goes with what it is on."""
+    sandbox = member.sandbox
+    try:
+        links = () if fresh else work.machine.links_of(member.where)
+    except NotFound:
+        links = ()
+    if any(endpoint.mark in link.altnames for link in links):
+        return []
+    netns = member.where if sandbox.target else ""
+    return [*driven.endpoint_wants(network, sandbox, endpoint, netns)]
 
 
 def _shown(work: Work, member: Member, own: frozenset[str]) -> str:
@@ -292,7 +309,8 @@ def _names(work: Work, member: Member, owners: frozenset[str], seen: Seen) -> li
     donor = sandbox.mode.partition(":")[2]
     shared = [work.hosts_file(n.name) for n, _ in member.places] if own else []
     copies = driver.copies_want(shown, shared)
-    made = driver.sandbox_wants(sandbox, shown, lines, donor=donor, rooted=member.rooted)
+    networks = dns.networks_of(work, donor) if donor else [n for n, _ in member.places]
+    made = driver.sandbox_wants(sandbox, shown, lines, donor, member.rooted, networks)
     wants = (*made, *copies)
     steps = diff.files_steps(wants, seen)
     if member.pid:

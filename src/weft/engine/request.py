@@ -6,7 +6,7 @@ from __future__ import annotations
 from weft.core.model.address import parse_address, parse_subnet
 from weft.core.model.errors import BadInput
 from weft.core.model.names import check_hostname, check_ifname, check_mac, check_name
-from weft.core.model.network import DEFAULT, Hop
+from weft.core.model.network import DEFAULT, REFUSING, Hop
 from weft.core.model.policy import Policy
 from weft.core.record import Record
 
@@ -23,7 +23,7 @@ class Join(Record):
     """One network that a container is to be in; texts are as typed. No ``ifname``: the next free one.
 
     ``sysctls`` are KEY=VALUE with ``IFNAME`` for the interface's name, ``routes`` are CIDR[@GATEWAY],
-    ``options`` go to the endpoint.
+    ``options`` go to the endpoint. ``exact``: it gets no address beside those.
     """
 
     network: str = DEFAULT
@@ -35,6 +35,7 @@ class Join(Record):
     sysctls: tuple[tuple[str, str], ...] = ()
     routes: tuple[str, ...] = ()
     options: tuple[tuple[str, str], ...] = ()
+    exact: bool = False
 
 
 class RunRequest(Record):
@@ -163,20 +164,37 @@ def addresses_of(join: Join) -> tuple[Address, ...]:
     return found
 
 
+def _ranked(text: str) -> tuple[str, str, int]:
+    """``CIDR[@GATEWAY] [TYPE] [metric N]``, taken apart."""
+    way, *words = text.split(" ")
+    kind = words.pop(0) if words and words[0] != "metric" else "unicast"
+    if kind not in ("unicast", *REFUSING):
+        raise BadInput(f"route {text!a}: {kind!a} is not a type", f"unicast, {', '.join(REFUSING)}")
+    if not words:
+        return way, kind, 0
+    number = words[1] if len(words) == 2 and words[0] == "metric" else ""
+    if not (number.isascii() and number.isdigit()) or len(number) > 10 or not 0 < int(number) < 1 << 32:
+        raise BadInput(f"route {text!a} is malformed", "write it as CIDR[@GATEWAY] [TYPE] [metric N]")
+    return way, kind, int(number)
+
+
 def hops_of(join: Join) -> tuple[Hop, ...]:
-    """The routes asked for, ``CIDR`` or ``CIDR@GATEWAY``."""
+    """The routes asked for, ``CIDR[@GATEWAY] [TYPE] [metric N]``."""
     found = []
     for text in join.routes:
+        text, kind, metric = _ranked(text)
         to, at, via = text.partition("@")
         subnet = parse_subnet(to, "route")
         gateway = parse_address(via, "gateway of a route") if at else None
         if gateway is not None and gateway.version != subnet.version:
             raise BadInput(f"route {text!a} mixes IPv4 and IPv6")
-        if not subnet.prefix:
+        if kind != "unicast" and at:
+            raise BadInput(f"route {text!a} of type {kind} has no gateway")
+        if not subnet.prefix and not metric:
             raise BadInput(
                 f"route {text!a} is a default route", "--gw-priority chooses whose network gives that"
             )
-        found.append(Hop(subnet, gateway))
+        found.append(Hop(subnet, gateway, kind, metric))
     return tuple(found)
 
 

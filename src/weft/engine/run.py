@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from weft.core.model.errors import WeftError
 from weft.core.model.launch import Launch
-from weft.core.model.network import REMOTE
 from weft.core.model.state import State
 from weft.core.record import Record
 from weft.engine import container
@@ -78,14 +77,15 @@ def bring_up(work: Work, start: Start) -> Process:
     found, child = start.found, None
     try:
         child = start.make(start.launch)
-        for _, endpoint in found.members:
-            if not endpoint.option(REMOTE) and not work.machine.wait_port(endpoint.host_ifname):
+        for network, endpoint in found.members:
+            if network.bridged and not work.machine.wait_port(endpoint.host_ifname):
                 work.say(f"warning: the bridge port {endpoint.host_ifname} does not forward after 5 s")
         with work.machine.lock():  # for a moment this program is inside, where a removal kills everybody
             if not work.holds(found.entry):
                 raise container.removed(found)
-            for _, endpoint in found.members:
-                work.machine.announce(endpoint)
+            for network, endpoint in found.members:
+                if network.driver != "ipvlan":  # its MAC is the host's, which the neighbours know
+                    work.machine.announce(endpoint)
         child.prepared(start.launch.argv[0])
         start.ready()
         child.go(start.launch.argv[0])

@@ -15,6 +15,10 @@ def process_of(work: Work, target: Target) -> int:
     """The pid that stands for a target of kind pid or of an engine: a container's first process. NotFound."""
     if target.kind == "pid":
         return int(target.value)
+    if target.kind == "cni":
+        raise NotFound(
+            f"{target} has no process that weft knows of", "enter its network namespace alone: --ns net"
+        )
     if target.kind == "weft":
         sandbox, state = work.store.container(target.value)
         if state.pid is None or not work.machine.alive(state.pid, state.started):
@@ -32,6 +36,8 @@ def place(work: Work, target: Target | str) -> Place:
     """
     if isinstance(target, str):
         target = parse_target(target)
+    if target.kind == "cni":
+        return place(work, work.store.container(str(target))[0].target)
     if target.kind == "host":
         return Place("", "host", work.machine.pin(""))
     if target.kind in ("name", "netns") or (target.kind == "weft" and _has_no_process(work, target)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weft.core.model.errors import WeftError
 from weft.engine import repair
+from weft.engine.work import DNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def watch(work: Work, heard: Heard, clock: Callable[[], float], tell: Callable[[
     pending = not _look(work, ready, teller)
     looked = clock()
     while True:
+        pending = not _attended(work, heard) or pending
         news = heard.wait(max(0.0, looked + _PAUSE - clock()) if pending else None)
         if news:
             pending = True
@@ -35,6 +37,14 @@ def watch(work: Work, heard: Heard, clock: Callable[[], float], tell: Callable[[
             heard.wait(0)
             pending = not _look(work, ready, teller)
             looked = clock()
+
+
+def _attended(work: Work, heard: Heard) -> bool:
+    """Hears of the DNS server's end; False when it is wanted, and has ended."""
+    wanted = bool(work.store.get(DNS))
+    pid = work.machine.dns_pid() if wanted else 0
+    heard.attend(pid)
+    return pid > 0 or not wanted
 
 
 class Teller:

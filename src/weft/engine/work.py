@@ -192,6 +192,7 @@ class Work:
             if self.machine.take_entry(entry.id):
                 self._end(entry)
         self.mend_proxy()
+        self.mend_dns()
 
     def _end(self, entry: Entry) -> None:
         if not self.holds(entry.id):
@@ -282,6 +283,13 @@ class Work:
 
             proxy.mend(self)
 
+    def mend_dns(self) -> None:
+        """The same of the DNS server: without a network that wants it this is one look into the database."""
+        if self.store.get(DNS) and not (self.store.wants_dns() and self.machine.dns_alive()):
+            from weft.engine import dns
+
+            dns.mend(self)
+
     def _proxy_lives(self) -> bool:
         """Asked before anything is imported that could mend it."""
         try:
@@ -290,6 +298,8 @@ class Work:
             return False  # whoever mends it says what is wrong
 
 
+#: The root's value that is stored while a network wants DNS, or may.
+DNS = "dns"
 NETWORK = "network"
 CONTAINER = "container"
 DETACH = "detach"
@@ -368,17 +378,18 @@ def _let_run(store: Store, names: Sequence[str]) -> None:
 
 def _put_back(store: Store, subject: str) -> None:
     """A network as it was before an edit (engine/edit.py)."""
-    name, isolated, nat, mtu, follows, *labels = subject.split("\n")
+    name, isolated, nat, mtu, follows, count, *rest = subject.split("\n")
     network = store.find_network(name)
     if network is not None:
-        pairs = [line.partition("=") for line in labels]
+        pairs = [(key, value) for key, _, value in [line.partition("=") for line in rest]]
         store.change_network(
             network._replace(
                 isolated=isolated == "1",
                 nat=nat,
                 mtu=int(mtu),
                 follows_mtu=follows == "1",
-                labels=tuple([(key, value) for key, _, value in pairs]),
+                options=tuple(pairs[: int(count)]),
+                labels=tuple(pairs[int(count) :]),
             )
         )
 

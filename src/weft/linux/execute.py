@@ -38,13 +38,17 @@ _GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL)
 
 class Hands:
     """Applies plans in the network namespace behind ``home``, a descriptor that is closed with it; without
-    one in that of the thread that made it."""
+    one in that of the thread that made it. ``brief``: the process ends with its command."""
 
     _home = -1
 
-    def __init__(self, run_dir: str, launcher: str, home: int = -1) -> None:
+    def __init__(
+        self, run_dir: str, launcher: str, home: int = -1, root: str = "", brief: bool = False
+    ) -> None:
+        self._brief = brief
         self._run_dir = run_dir
         self._launcher = launcher
+        self._root = root
         self._home = home if home >= 0 else posix.open(netns.HERE, posix.O_RDONLY | posix.O_CLOEXEC)
         self._route: Netlink | None = None
         self._filter: Netlink | None = None
@@ -54,7 +58,7 @@ class Hands:
         self._counts: list[int] = []
         self._prepared = False
         self._prepared_plan: tuple[Plan, list[Message]] = Plan(()), []
-        self._procfs = Procfs()
+        self.procfs = Procfs()
         self._proxy: LoopbackClient | None = None
         self._answer: Callable[[], None] | None = None
 
@@ -239,9 +243,14 @@ class Hands:
         return found
 
     def _delete_soon(self, op: LinkDel) -> list[Refusal]:
-        """Deletes a link and waits until its name is gone, not until the kernel has freed it: that takes
-        an RCU
-        grace period (20 ms), in which the thread that asked for it sleeps (netdev_run_todo())."""
+        """Deletes a link and waits until its name is gone, not until the kernel has freed it: whoever asks
+        sleeps for an RCU grace period, 20 ms (netdev_run_todo()). A process that is about to end would wait
+        for its threads: there a child is left behind that asks."""
+        if self._brief:
+            from weft.linux.aside import delete
+
+            self._counts = [1]
+            return delete(self.route, op.ifname, op.mark)
         from _thread import allocate_lock, start_new_thread
 
         self._counts = [1]
@@ -334,10 +343,21 @@ class Hands:
             self._file(op)
         elif op.kind == "conntrack":
             self._flush(op)
-        elif op.kind in ("remote", "taken"):
-            from weft.linux import remote  # only where there is such a driver
+        elif op.kind == "queue":  # one by one: what it is about may be of the same plan
+            self.route_in(op.netns).send(self._messages((op,)))
+        else:
+            self._seldom(op)
+
+    def _seldom(self, op: Op) -> None:
+        """What is imported only where it is needed."""
+        if op.kind in ("remote", "taken"):
+            from weft.linux import remote
 
             remote.do(self, op)
+        elif op.kind == "dns":
+            from weft.linux import dns
+
+            dns.start(self._run_dir, self._launcher, self._root)
         elif op.kind == "cgroup":
             from weft.linux import cgroup  # only containers with a command have one
 
@@ -348,6 +368,8 @@ class Hands:
     def _file(self, op: Op) -> None:
         if isinstance(op, n.EtcNetns):
             files.write_etc_netns(op.name, op.hosts, op.resolv, op.hostname)
+        elif isinstance(op, n.ResolvConf):
+            files.change_resolv(op.name, op.text, op.old)
         elif isinstance(op, n.EtcNetnsDel):
             files.remove_etc_netns(op.name)
         elif isinstance(op, f.HostsDel):
@@ -380,7 +402,7 @@ class Hands:
 
     def _sysctl(self, op: n.Sysctl) -> None:
         if op.netns:
-            self.within(op.netns, lambda: self._procfs.write(op.key, op.value))
+            self.within(op.netns, lambda: self.procfs.write(op.key, op.value))
         else:
             files.sysctl(op.key, op.value)
 
@@ -411,7 +433,7 @@ class Hands:
             return
 
         def first() -> Netlink:
-            self._procfs.switch_ipv6_off()
+            self.procfs.switch_ipv6_off()
             return Netlink(NETLINK_ROUTE)
 
         self._inside[op.name] = netns.add(op.name, self._home, first)

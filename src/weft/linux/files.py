@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 from _socket import AF_INET6, inet_aton, inet_pton
 
-from weft.core.model.errors import NotPermitted, Unsupported
+from weft.core.model.errors import BadInput, NotPermitted, StoreError, Unsupported
 from weft.core.ops.file import HOSTS_HEAD
 from weft.core.ops.netns import ETC_NETNS
 from weft.linux.paths import is_there, make_directories
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _PAGE = 4096
+_SMALL = 1 << 16
 #: How many bytes of comments a hosts file may hold beside as many as it has lines.
 _SLACK = 1 << 13
 #: What a line begins with that is a comment, or blank.
@@ -38,6 +39,35 @@ def _read(path: str, size: int = 0) -> bytes:
         return posix.read(fd, size or posix.fstat(fd).st_size)
     finally:
         posix.close(fd)
+
+
+def read_small(path: str, what: str) -> str:
+    """The text of a file that somebody names in a configuration. BadInput."""
+    if "\0" in path or not path.startswith("/"):
+        raise BadInput(f"{what}: {path[:64]!a} is not an absolute path")
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+        try:
+            data = posix.read(fd, _SMALL + 1)
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        raise BadInput(f"{what}: {path}: {error.strerror}") from None
+    if len(data) > _SMALL:
+        raise BadInput(f"{what}: {path} is larger than {_SMALL} bytes")
+    return data.decode("utf-8", "replace")
+
+
+def write_small(path: str, data: bytes) -> None:
+    """A file that is whole or not there, and the directories above it. StoreError."""
+    folder, _, leaf = path.rpartition("/")
+    part = f"{folder}/.weft-{leaf}"
+    try:
+        make_directories(folder, 0o700)
+        _write(part, data, posix.O_CREAT | posix.O_TRUNC, 0o600)
+        posix.rename(part, path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None
 
 
 def sysctl(key: str, value: str) -> None:
@@ -205,6 +235,23 @@ def link_etc_netns(name: str, hosts: str) -> None:
     remove(fresh)
     posix.symlink(hosts, fresh)
     posix.rename(fresh, link)
+
+
+def change_resolv(name: str, text: str, old: str) -> None:
+    """Another resolv.conf in the same file, where it is as weft wrote it; fine when it is gone."""
+    path = f"{ETC_NETNS}/{name}/resolv.conf"
+    try:
+        fd = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        found, data = posix.read(fd, 1 << 16), text.encode()
+        if found.rstrip(b"\n") == old.encode().rstrip(b"\n"):
+            # Whoever is killed in between leaves blank lines, by which it is still known.
+            posix.pwrite(fd, data.ljust(len(found), b"\n"), 0)
+            posix.ftruncate(fd, len(data))
+    finally:
+        posix.close(fd)
 
 
 def remove_etc_netns(name: str) -> None:

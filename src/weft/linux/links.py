@@ -140,11 +140,6 @@ def _addresses(payloads: Iterable[bytes]) -> Addresses:
     return found
 
 
-def of(hands: Hands, where: str) -> list[rt.Link]:
-    """The links of one namespace, called as plans call it. NotFound."""
-    return [rt.get_link(p) for p in hands.route_in(where).dump(rt.dump_links())]
-
-
 def traffic(hands: Hands, where: str) -> tuple[int, int] | None:
     """Bytes that a namespace's links but lo have received and sent; None when it is gone."""
     try:

@@ -7,11 +7,12 @@ after the name is gone, whether the namespace is too.
 from __future__ import annotations
 
 import errno
-import os
+import posix
 from fcntl import ioctl
 
 from weft.core.wire import nsfs as wire
 from weft.linux import libc
+from weft.linux.paths import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ def handle(path: str) -> bytes:
     raw = ctypes.create_string_buffer(wire.NO_HANDLE, len(wire.NO_HANDLE))
     mount = ctypes.c_int()
     call = _function("name_to_handle_at")
-    if call(libc.AT_FDCWD, os.fsencode(path), raw, ctypes.byref(mount), 0x400):  # AT_SYMLINK_FOLLOW
+    if call(libc.AT_FDCWD, encode(path), raw, ctypes.byref(mount), 0x400):  # AT_SYMLINK_FOLLOW
         number = ctypes.get_errno()
-        raise OSError(number, f"name_to_handle_at: {os.strerror(number)}", path)
+        raise OSError(number, f"name_to_handle_at: {posix.strerror(number)}", path)
     return wire.put_handle(wire.get_handle(raw.raw))
 
 
@@ -68,12 +69,12 @@ def reopen(stored: bytes) -> int:
     import ctypes
 
     call = _function("open_by_handle_at")
-    fd = int(call(wire.FD_NSFS_ROOT, stored, os.O_RDONLY | os.O_CLOEXEC))
+    fd = int(call(wire.FD_NSFS_ROOT, stored, posix.O_RDONLY | posix.O_CLOEXEC))
     if fd < 0:
         number = ctypes.get_errno()
         if number == errno.ESTALE:
             return -1
-        raise OSError(number, f"open_by_handle_at: {os.strerror(number)}")
+        raise OSError(number, f"open_by_handle_at: {posix.strerror(number)}")
     return fd
 
 
@@ -82,7 +83,7 @@ def is_gone(stored: bytes) -> bool:
     fd = reopen(stored)
     if fd < 0:
         return True
-    os.close(fd)
+    posix.close(fd)
     return False
 
 
@@ -97,6 +98,6 @@ def wait_gone(stored: bytes) -> None:
         try:
             scratch.number(fd)
         finally:
-            os.close(fd)
+            posix.close(fd)
         while not is_gone(stored):
             scratch.wait()

@@ -59,6 +59,7 @@ def host(hands: Hands) -> HostFacts:
         forwarding6=files.read_sysctl("net/ipv6/conf/all/forwarding") == "1",
         advertised=_advertised(hands, links),
         uplink_mtu=_uplink_mtu(hands, found),
+        uplink=_uplink(hands, links),
         machine=_machine_id(),
     )
 
@@ -72,6 +73,12 @@ def _uplink_mtu(hands: Hands, links: list[rt.Link]) -> int:
     """The smallest MTU of the links with a default route; Ethernet's where there is none."""
     ways = {route.oif for route in _default_routes(hands)}
     return min([link.mtu for link in links if link.ifindex in ways and link.mtu], default=1500)
+
+
+def _uplink(hands: Hands, links: dict[int, str]) -> str:
+    """The link of the default route that is taken: IPv4's with the smallest metric, else IPv6's."""
+    routes = sorted(_default_routes(hands), key=lambda r: (r.family, r.priority or 0))
+    return next((links[r.oif] for r in routes if r.oif in links and r.table == rt.RT_TABLE_MAIN), "")
 
 
 def _advertised(hands: Hands, links: dict[int, str]) -> tuple[str, ...]:
@@ -155,6 +162,11 @@ def place(hands: Hands, marks: Sequence[str], container: str, run_dir: str) -> P
         netns=is_there(netns.path(container)),
         foreign_file=files.foreign_etc_netns(container, run_dir),
     )
+
+
+def links(hands: Hands, where: str) -> list[rt.Link]:
+    """The links of one namespace, called as plans call it. NotFound."""
+    return [rt.get_link(p) for p in hands.route_in(where).dump(rt.dump_links())]
 
 
 def port_state(hands: Hands, ifname: str) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def explain(op: Op, error: Refusal) -> WeftError:
     """A refusal in the reader's words: what failed, on which object, what to do."""
+    from weft.core.ops.sublink import SublinkAdd
     from weft.core.ops.wire import LinkRemove
 
     said = f"cannot {op.describe()}: {error}"
@@ -24,6 +25,9 @@ def explain(op: Op, error: Refusal) -> WeftError:
         return NotPermitted(said, "run weft as root")
     if number == errno.EEXIST:
         return Conflict(said, "something else made it meanwhile: look at it, then try again")
+    if isinstance(op, SublinkAdd) and number in (errno.EOPNOTSUPP, errno.ENODEV) and "type" in str(error):
+        option = f"CONFIG_{op.link_kind.upper()}"
+        return Unsupported(f"the kernel has no {op.link_kind}: cannot {op.describe()}", f"{option} is needed")
     if isinstance(op, LinkRemove):
         return KernelError(said, number, "the kernel deletes only links that it made up itself")
     if number in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):

@@ -104,6 +104,19 @@ class Lives(Members):
         rows = self._all(f"SELECT {_EVENT} FROM event WHERE id>? ORDER BY id", after)
         return [self._read(_event, row) for row in rows]
 
+    def touched(self, after: int) -> tuple[int, frozenset[str] | None]:
+        """The number of the last event, and the containers that something happened to since that one; None
+        when some of those events are not kept any more."""
+        first, last = self._one("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM event")
+        if first > after + 1 or last < after:
+            return last, None
+        rows = self._all("SELECT type, name, attributes FROM event WHERE id>?", after)
+        plain = [name for kind, name, _ in rows if kind == "container"]
+        members = [
+            dict(texts.pairs(text)).get("container", "") for kind, _, text in rows if kind == "network"
+        ]
+        return last, frozenset([*plain, *members]) - {""}
+
     def last_event(self, name: str, action: str) -> Event | None:
         """The last that happened of this kind to a container."""
         where = "type='container' AND name=? AND action=? ORDER BY id DESC LIMIT 1"

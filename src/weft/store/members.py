@@ -11,8 +11,8 @@ from weft.core.model.state import State
 from weft.core.plan.plan import dump_spec, load_spec
 from weft.store import texts
 from weft.store.lean import sqlite
-from weft.store.networks import Networks
-from weft.store.schema import CONTAINER, ENDPOINT, hop, one_of, some, whole
+from weft.store.networks import WANTS_DNS, Networks
+from weft.store.schema import CONTAINER, ENDPOINT, hop, hop_words, one_of, some, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +92,23 @@ class Members(Networks):
     def rooted(self) -> frozenset[str]:
         """The containers that have a root of their own."""
         return frozenset([row[0] for row in self._db.execute("SELECT container FROM spec WHERE rooted=1")])
+
+    def placed(self) -> list[tuple[Any, ...]]:
+        """Every address with its network and container."""
+        return self._all("SELECT network, container, address FROM address")
+
+    def answered(self, container: str = "") -> list[tuple[Any, ...]]:
+        """Every address in the networks that want DNS, or those of one container, a row each: see
+        core/naming/wishes.py."""
+        sql = (
+            "SELECT a.network, a.container, a.address, c.hostname, e.aliases, c.dns, c.target, c.inode,"
+            " c.labels, n.internal=0 OR EXISTS (SELECT 1 FROM endpoint o JOIN network m ON m.name=o.network"
+            " WHERE o.container=a.container AND m.internal=0)"
+            " FROM network n JOIN address a ON a.network=n.name JOIN container c ON c.name=a.container"
+            " JOIN endpoint e ON e.container=a.container AND e.network=a.network"
+            f" WHERE {WANTS_DNS.replace('options', 'n.options')}"
+        )
+        return self._all(f"{sql} AND a.container=?", container) if container else self._all(sql)
 
     def drop_foreign(self, name: str) -> None:
         """Forgets a namespace of somebody else's that is in no network any more."""
@@ -195,7 +212,7 @@ class Members(Networks):
     def _add_endpoint(self, endpoint: Endpoint) -> None:
         place = (endpoint.network, endpoint.container)
         words = (" ".join(endpoint.aliases), endpoint.priority, texts.join(endpoint.sysctls))
-        routes = texts.join([(str(r.to), str(r.via or "")) for r in endpoint.routes])
+        routes = texts.join([hop_words(r) for r in endpoint.routes])
         self._db.execute(
             f"INSERT INTO endpoint ({ENDPOINT}, own_hosts) VALUES (?,?,?,?,?,?,?,?,?,?,0)",
             (
@@ -214,6 +231,13 @@ class Members(Networks):
             self._db.execute("DELETE FROM resting WHERE network=? AND address=?", row[:2])
         for publish in endpoint.publish:
             self.add_publish(endpoint, publish)
+
+    def set_endpoint_options(self, endpoint: Endpoint) -> None:
+        """What its engine asks of it by now."""
+        self._db.execute(
+            "UPDATE endpoint SET options=? WHERE container=? AND network=?",
+            (texts.join(endpoint.options), endpoint.container, endpoint.network),
+        )
 
     def add_publish(self, endpoint: Endpoint, publish: Publish) -> None:
         """Stores a published port. IntegrityError's Conflict is the caller's: ``port_holder`` asks first."""

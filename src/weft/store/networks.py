@@ -9,7 +9,7 @@ from weft.core.model.network import DEFAULT, Network
 from weft.store import texts
 from weft.store.database import Database
 from weft.store.lean import sqlite
-from weft.store.schema import POOL, network_row, one_of, pool, some, whole
+from weft.store.schema import DRIVER, POOL, network_row, one_of, pool, some, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ _DUE = "(until<=? OR until>?)"
 _WITHIN = "address>=? AND address<=? AND length(address)=?"
 
 
+#: Of a row of networks: the option is a line of its own.
+WANTS_DNS = "instr(char(10) || options || char(10), char(10) || 'dns=true' || char(10)) > 0"
+
+
 def _within(subnet: Subnet) -> tuple[bytes, bytes, int]:
     return subnet.first.packed, subnet.last.packed, len(subnet.first.packed)
 
@@ -34,6 +38,16 @@ class Networks(Database):
         """All networks, by name."""
         rows = self._all("SELECT * FROM network ORDER BY name")
         return tuple([self._read(self._network, row) for row in rows])
+
+    def answered_networks(self) -> tuple[Network, ...]:
+        """The networks that want DNS."""
+        rows = self._all(f"SELECT * FROM network WHERE {WANTS_DNS} ORDER BY name")
+        return tuple([n for n in [self._read(self._network, row) for row in rows] if n.dns])
+
+    def wants_dns(self) -> bool:
+        """Whether there is one."""
+        rows = self._all(f"SELECT * FROM network WHERE {WANTS_DNS} ORDER BY name")
+        return any(self._read(self._network, row).dns for row in rows)
 
     def find_network(self, name: str) -> Network | None:
         """A network by name."""
@@ -52,7 +66,8 @@ class Networks(Database):
 
     def _network(self, row: Any) -> Network:
         name, number, bridge, mtu, labels, created, internal, isolated, nat, adopted, follows, *rest = row
-        shards, options = rest
+        shards, kept = rest
+        options = texts.pairs(kept)
         pools = self._all(f"SELECT {POOL} FROM pool WHERE network=? ORDER BY place", name)
         return Network(
             root=self.root,
@@ -69,7 +84,8 @@ class Networks(Database):
             adopted=bool(adopted),
             follows_mtu=bool(follows),
             shards=shards,
-            options=texts.pairs(options),
+            driver=one_of(dict(options).get(DRIVER, "bridge"), "bridge", "macvlan", "ipvlan", "remote"),
+            options=tuple([pair for pair in options if pair[0] != DRIVER]),
         )
 
     def free_number(self) -> int:
@@ -90,18 +106,24 @@ class Networks(Database):
             self._db.execute("INSERT INTO pool VALUES (?,?,?,?,?,?,?)", row)
 
     def change_network(self, network: Network) -> None:
-        """Stores what can change of a network: labels, isolation, NAT, MTU."""
+        """Stores what can change of a network: labels, isolation, NAT, MTU, options."""
         self._db.execute(
-            "UPDATE network SET labels=?, isolated=?, nat=?, mtu=?, follows_mtu=? WHERE name=?",
+            "UPDATE network SET labels=?, isolated=?, nat=?, mtu=?, follows_mtu=?, options=? WHERE name=?",
             (
                 texts.join(network.labels),
                 int(network.isolated),
                 network.nat,
                 network.mtu,
                 int(network.follows_mtu),
+                texts.join(network.options),
                 network.name,
             ),
         )
+
+    def set_options(self, network: str, options: tuple[tuple[str, str], ...]) -> None:
+        """Stores the options of a network; its driver stays."""
+        found = self.network(network)._replace(options=options)
+        self._db.execute("UPDATE network SET options=? WHERE name=?", (network_row(found)[-1], network))
 
     def set_shards(self, network: str, shards: int) -> None:
         """Stores how many further bridges a network has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.core.model.address import parse_address, parse_subnet
-from weft.core.model.network import Hop, Network, Pool
+from weft.core.model.network import REFUSING, Hop, Network, Pool
 from weft.store import texts
 
 TYPE_CHECKING = False
@@ -84,6 +84,10 @@ ENDPOINT = "network, container, mac, ifname, aliases, priority, sysctls, routes,
 POOL = "subnet, gateway, ip_range, aux"
 
 
+#: The option under which a network's driver is kept that is not ``bridge``.
+DRIVER = "driver"
+
+
 def whole(value: Any, low: int, high: int) -> int:
     """The number; ValueError when it is none of that range."""
     if not isinstance(value, int) or not low <= value < high:
@@ -134,10 +138,19 @@ def network_row(network: Network) -> tuple[Any, ...]:
         int(network.adopted),
         int(network.follows_mtu),
         network.shards,
-        texts.join(network.options),
+        texts.join([*network.options, *([] if network.bridged else [(DRIVER, network.driver)])]),
     )
 
 
-def hop(to: str, via: str) -> Hop:
+def hop_words(route: Hop) -> tuple[str, str]:
+    """How a route is kept: where it leads, and by what; what is seldom said stands behind that."""
+    more = f" {route.type} {route.metric}" if (route.type, route.metric) != ("unicast", 0) else ""
+    return str(route.to), f"{route.via or ''}{more}"
+
+
+def hop(to: str, way: str) -> Hop:
     """A route as it is kept."""
-    return Hop(parse_subnet(to), parse_address(via) if via else None)
+    via, *more = way.split(" ")
+    kind, metric = more or ("unicast", "0")
+    known = one_of(kind, "unicast", *REFUSING)
+    return Hop(parse_subnet(to), parse_address(via) if via else None, known, whole(int(metric), 0, 1 << 32))

@@ -21,6 +21,7 @@ STATUS = {
     "Conflict": 4,
     "NotOurs": 4,
     "Exhausted": 4,
+    "IfnameTaken": 4,
     "NotPermitted": 5,
     "NotYet": 5,
     "Unsupported": 5,

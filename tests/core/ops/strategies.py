@@ -16,6 +16,7 @@ from weft.core.ops import (
     address,
     cgroup,
     conntrack,
+    dns,
     file,
     foreign,
     hop,
@@ -28,6 +29,9 @@ from weft.core.ops import (
     route,
     rule,
     shard,
+    sublink,
+    traffic,
+    tune,
     wire,
 )
 from weft.core.ops.base import Op
@@ -49,6 +53,9 @@ PREFIXES = st.integers(8, 30)
 SUBNETS = st.builds(
     lambda v, p: Subnet(4, v >> (32 - p) << (32 - p), p), st.integers(0, (1 << 32) - 1), PREFIXES
 )
+METRICS = st.integers(0, (1 << 32) - 1)
+BYTES = st.integers(1, (1 << 32) - 1)
+REFUSALS = st.sampled_from(("blackhole", "unreachable", "prohibit"))
 PROTOS = st.sampled_from(("tcp", "udp"))
 PUBLISHES = st.builds(
     Publish,
@@ -90,6 +97,7 @@ NETWORKS = st.builds(
     number=st.integers(1, 65535),
     pools=st.builds(lambda s: (Pool(s, Address(4, s.first.value + 1)),), SUBNETS),
     bridge=IFNAMES,
+    driver=st.just("bridge"),
     shards=st.integers(0, 2),
 )
 RULES = st.builds(
@@ -126,11 +134,45 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     file.FileMove: st.builds(file.FileMove, PATHS, PATHS),
     process.Signal: st.builds(process.Signal, NUMBERS, st.integers(1, 64), st.just("SIGTERM")),
     file.HostsSwitch: st.builds(file.HostsSwitch, NAMES, PATHS, PATHS, st.just(0) | NUMBERS, NUMBERS),
-    hop.RouteAdd: st.builds(hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR),
+    hop.RouteAdd: st.builds(
+        hop.RouteAdd, SUBNETS, st.none() | ADDRESSES, IFNAMES, FAR, METRICS, st.none() | ADDRESSES
+    ),
+    hop.RefusalAdd: st.builds(hop.RefusalAdd, SUBNETS, REFUSALS, FAR, METRICS),
+    hop.RefusalDel: st.builds(hop.RefusalDel, SUBNETS, REFUSALS, FAR, METRICS),
+    sublink.SublinkAdd: st.builds(
+        sublink.SublinkAdd,
+        st.just("macvlan"),
+        IFNAMES,
+        IFNAMES,
+        st.sampled_from(("bridge", "source")),
+        st.just("") | MACS,
+        st.integers(68, 65535),
+        FAR,
+        MARKS,
+        st.sampled_from(("", "-1", "0", "9")),
+    ),
     hop.GatewayChange: st.builds(
         hop.GatewayChange, ADDRESSES, IFNAMES, ADDRESSES, IFNAMES, FAR, st.integers(0, 9999)
     ),
     link.PortIsolate: st.builds(link.PortIsolate, IFNAMES, st.booleans()),
+    traffic.IfbAdd: st.builds(traffic.IfbAdd, IFNAMES, MACS, st.integers(68, 65535), MARKS, PRINTABLE),
+    traffic.Tbf: st.builds(traffic.Tbf, IFNAMES, st.integers(1, 1 << 40), BYTES, BYTES),
+    traffic.TbfDel: st.builds(traffic.TbfDel, IFNAMES),
+    traffic.IngressDel: st.builds(traffic.IngressDel, IFNAMES),
+    traffic.Redirect: st.builds(traffic.Redirect, IFNAMES, IFNAMES),
+    tune.LinkTune: st.one_of(
+        st.builds(tune.LinkTune, IFNAMES, st.just("address"), MACS, MACS, PLACES),
+        st.builds(
+            tune.LinkTune, IFNAMES, st.sampled_from(("mtu", "txqueuelen")), *2 * [PORTS.map(str)], PLACES
+        ),
+        st.builds(
+            tune.LinkTune,
+            IFNAMES,
+            st.sampled_from(("promisc", "allmulticast")),
+            *2 * [st.sampled_from(("on", "off"))],
+            PLACES,
+        ),
+    ),
     link.LinkMtu: st.builds(link.LinkMtu, IFNAMES, st.integers(68, 65535), st.integers(68, 65535), PLACES),
     link.LinkGroup: st.builds(link.LinkGroup, IFNAMES, NUMBERS),
     link.Replug: st.builds(link.Replug, IFNAMES, IFNAMES, st.booleans(), st.booleans()),
@@ -256,6 +298,10 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
     netns.EtcNetns: st.builds(
         netns.EtcNetns, NAMES, PATHS, st.text("nameserver 1.\n'\"$`\\", max_size=30), st.just("") | NAMES
     ),
+    netns.ResolvConf: st.builds(
+        netns.ResolvConf, NAMES, *[st.text("nameserver 1.\n'\"$`\\", max_size=30) for _ in range(2)]
+    ),
+    dns.DnsStart: st.just(dns.DnsStart()),
     netns.EtcNetnsDel: st.builds(netns.EtcNetnsDel, NAMES),
     foreign.PassAdd: st.builds(foreign.PassAdd, FOREIGN, IFNAMES, APART),
     foreign.PassDel: st.builds(foreign.PassDel, FOREIGN, IFNAMES, APART),

@@ -91,6 +91,7 @@ _PLAIN_LINK: dict[str, st.SearchStrategy[Any]] = {
     "bridge": st.none(),
     "port": maybe(PORTS),
     "addr_gen_mode": maybe(U8),
+    "options": st.none(),
     "family": st.sampled_from((0, 2, 10)),
     "type": U16,
 }

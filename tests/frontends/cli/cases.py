@@ -442,7 +442,7 @@ FLAGS = (
         5,
         "is not built yet",
         "why a b",
-        "net create x -d macvlan",
+        "net create x -d vlan",
     ),
 )
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from weft.core.firewall.elements import endpoint_elements, network_elements, proxy_element, shard_elements
+from weft.core.model.address import Subnet, parse_address
 from weft.core.model.names import mac_of, mark
-from weft.core.model.network import DEFAULT_ROUTE, METRIC, link_local
+from weft.core.model.network import DEFAULT_ROUTE, GATEWAY, METRIC, link_local
 from weft.core.ops.address import AddressAdd, AddressLend
 from weft.core.ops.conntrack import ConntrackFlush
 from weft.core.ops.file import HostsAdd, HostsCopy, HostsFile, OwnHosts
-from weft.core.ops.hop import RouteAdd
+from weft.core.ops.hop import RefusalAdd, RouteAdd
 from weft.core.ops.link import AddrGenNone, BridgeAdd, BridgeAdopt, LinkGroup, LinkUp, VethAdd
 from weft.core.ops.loopback import LoopbackAdd, LoopbackStart
 from weft.core.ops.netns import EtcNetns, NetnsAdd, NetnsAttach, Sysctl
 from weft.core.ops.route import DefaultRoute
 from weft.core.ops.shard import JointAdd
+from weft.core.ops.traffic import shaping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from weft.core.model.network import Endpoint, Network, Sandbox
+    from weft.core.model.network import Endpoint, Hop, Network, Sandbox
     from weft.core.model.publish import Publish
     from weft.core.ops.base import Op
 
@@ -42,6 +44,8 @@ def isolation(network: Network) -> tuple[Op, ...]:
     from weft.core.ops.route import ProhibitAdd
 
     found: list[Op] = [ProhibitAdd(p.subnet, TABLE, PROTOCOL) for p in network.pools]
+    if network.mixes:  # the firewall alone tells whom its members reach
+        return tuple(found)
     return (*found, *[rule for shard in range(network.shards + 1) for rule in _apart(network, shard)])
 
 
@@ -78,7 +82,7 @@ def shard_links(network: Network, shard: int) -> tuple[Op, ...]:
         group=network.shard_group if shard > 1 else network.joint_group,
         peer_group=network.shard_group,
         mark=f"{mark(oid)}:joint",
-        isolated=network.isolated,
+        isolated=network.apart,
         hairpin=shard == 1,
     )
     return (
@@ -118,6 +122,8 @@ def _shut(ifname: str, ipv6: bool, netns: str = "") -> tuple[Sysctl, ...]:
 def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
     """A network: its bridge and addresses, its isolation, its elements, its hosts file."""
     bridge = network.bridge
+    if not network.managed:
+        return HostsFile(hosts), BridgeAdopt(bridge, network.mark)
     if network.adopted:
         return (
             HostsFile(hosts),
@@ -131,7 +137,9 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
     alias = f"weft root={network.root} network={network.name}"
     gateways = [AddressAdd(bridge, p.gateway, p.subnet.prefix) for p in network.pools]
     local = link_local(network.mac)
-    if network.ipv6:
+    if network.option("gateway_address") == "false":  # another machine on the bridge is the gateway
+        gateways = []
+    elif network.ipv6:
         gateways.append(AddressAdd(bridge, local.address, local.prefix))
     return (
         HostsFile(hosts),
@@ -151,7 +159,7 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
 def no_redirects(network: Network) -> tuple[Sysctl, ...]:
     """What goes from one subnet of a network to another leaves by where it came in, and is no detour to
     tell members of. An interface sends redirects where it or ``all`` says so (ip-sysctl, send_redirects)."""
-    if len([p for p in network.pools if p.gateway.version == 4]) < 2:
+    if len([p for p in network.pools if p.gateway.version == 4]) < 2 and not network.ptp:
         return ()
     return (Sysctl(ALL_SEND_REDIRECTS, "0", stays="other interfaces send by their own value"),)
 
@@ -182,10 +190,17 @@ def keep_advertised(ifname: str) -> Op:
     return Sysctl(f"net/ipv6/conf/{ifname}/accept_ra", "2", stays="the host's own IPv6 routes depend on it")
 
 
-def resolv_conf(sandbox: Sandbox) -> str:
-    """The container's resolv.conf(5)."""
+#: How many name servers resolv.conf(5) may have: MAXNS.
+_MAXNS = 3
+
+
+def resolv_conf(sandbox: Sandbox, networks: Iterable[Network] = ()) -> str:
+    """The container's resolv.conf(5): the gateways where weft's DNS server answers, which asks the
+    container's own servers in their stead; without such a network those themselves."""
     search = f"search {' '.join(sandbox.search)}\n" if sandbox.search else ""
-    return search + "".join([f"nameserver {a}\n" for a in sandbox.dns])
+    answering = sorted([n for n in networks if n.dns], key=lambda n: n.internal)
+    gateways = [str(p.gateway) for n in answering for p in n.pools][:_MAXNS]
+    return search + "".join([f"nameserver {a}\n" for a in gateways or sandbox.dns])
 
 
 def copies_want(own: str, shared: Iterable[str]) -> list[Op]:
@@ -199,6 +214,7 @@ def sandbox_wants(
     lines: tuple[str, ...] | None = None,
     donor: str = "",
     rooted: bool = False,
+    networks: Iterable[Network] = (),
 ) -> tuple[Op, ...]:
     """A container's namespace and name files. ``lines``: of a hosts file of its own at ``hosts``, to which
     its
@@ -208,7 +224,7 @@ def sandbox_wants(
     """
     name = sandbox.name
     files: list[Op] = [] if lines is None else [OwnHosts(hosts, lines)]
-    files.append(EtcNetns(name, hosts, resolv_conf(sandbox), sandbox.hostname if rooted else ""))
+    files.append(EtcNetns(name, hosts, resolv_conf(sandbox, networks), sandbox.hostname if rooted else ""))
     if donor:
         return (*files, NetnsAttach(name, f"/run/netns/{donor}"))
     return (*files, NetnsAdd(name))
@@ -234,7 +250,7 @@ def _cable(network: Network, endpoint: Endpoint, where: str, peer: str) -> VethA
         peer_mac=endpoint.hardware,
         mark=endpoint.mark,
         alias=alias,
-        isolated=network.isolated,
+        isolated=network.apart,
     )
 
 
@@ -262,17 +278,48 @@ def endpoint_wants(
     The guard stands before its address works. ``netns`` is the namespace of a sandbox that is not weft's.
     """
     where, ifname = netns or sandbox.name, endpoint.ifname
-    veth = _cable(network, endpoint, where, ifname)
+    return (
+        _cable(network, endpoint, where, ifname),
+        *endpoint_elements(network, endpoint),
+        *shaping(network, endpoint),
+        *inside_wants(sandbox, endpoint, netns, _by_gateway(network, endpoint, where)),
+    )
+
+
+def _by_gateway(network: Network, endpoint: Endpoint, where: str) -> list[RouteAdd]:
+    """The routes of a member whose only neighbour is the gateway: to that, and by that to its own subnet."""
+    if not network.ptp:
+        return []
+    found = []
+    for cidr in endpoint.addresses:
+        pool = network.pool_of(cidr.address)
+        host = Subnet(cidr.address.version, pool.gateway.value, pool.gateway.bits)
+        found.append(RouteAdd(host, None, endpoint.ifname, where, 0, cidr.address))
+        found.append(RouteAdd(pool.subnet, pool.gateway, endpoint.ifname, where, 0, cidr.address))
+    return found
+
+
+def inside_wants(
+    sandbox: Sandbox, endpoint: Endpoint, netns: str = "", instead: Sequence[RouteAdd] = ()
+) -> tuple[Op, ...]:
+    """What is done inside once a container's link is there, whatever kind it is: sysctls, addresses, up,
+    routes. ``instead`` are routes that stand for those that come with an address."""
+    where, ifname = netns or sandbox.name, endpoint.ifname
     six = endpoint.address_of(6) is not None
     return (
-        veth,
-        *endpoint_elements(network, endpoint),
         *_families(ifname, where, six, bool(netns)),
         *[Sysctl(key, value, netns=where) for key, value in endpoint.sysctls],
         *([AddrGenNone(ifname, where)] if six else []),
-        *_addressed(endpoint, where, six),
-        *[RouteAdd(r.to, r.via, ifname, where) for r in endpoint.routes],
+        *_addressed(endpoint, where, six, bool(instead)),
+        *instead,
+        *[_route(r, ifname, where) for r in endpoint.routes],
     )
+
+
+def _route(hop: Hop, ifname: str, where: str) -> RouteAdd | RefusalAdd:
+    if hop.type == "unicast":
+        return RouteAdd(hop.to, hop.via, ifname, where, hop.metric)
+    return RefusalAdd(hop.to, hop.type, where, hop.metric)
 
 
 def _families(ifname: str, where: str, six: bool, foreign: bool) -> tuple[Sysctl, ...]:
@@ -286,9 +333,9 @@ def _families(ifname: str, where: str, six: bool, foreign: bool) -> tuple[Sysctl
     return (*lo, *_shut(ifname, True, where))
 
 
-def _addressed(endpoint: Endpoint, where: str, six: bool) -> list[Op]:
+def _addressed(endpoint: Endpoint, where: str, six: bool, alone: bool) -> list[Op]:
     ifname = endpoint.ifname
-    found: list[Op] = [AddressAdd(ifname, c.address, c.prefix, where) for c in endpoint.addresses]
+    found: list[Op] = [AddressAdd(ifname, c.address, c.prefix, where, alone) for c in endpoint.addresses]
     if six:
         local = link_local(endpoint.hardware)
         found.append(AddressAdd(ifname, local.address, local.prefix, where))
@@ -310,10 +357,15 @@ def gateway_of(members: Iterable[tuple[Network, Endpoint]], version: int) -> tup
     """Which of a container's endpoints gives the default route of a family: the highest priority; of those
     the
     one with both families; of those the first by name, as Docker has it (libnetwork/sandbox.go)."""
-    fit = [(n, e) for n, e in members if not n.internal and e.address_of(version) is not None]
-    fit = [(n, e) for n, e in fit if e.option(DEFAULT_ROUTE, "true") == "true"]
+    fit = [(n, e) for n, e in members if _leads_out(n, e, version) and not n.option(METRIC)]
     fit.sort(key=lambda pair: (-pair[1].priority, not (pair[0].ipv4 and pair[0].ipv6), pair[0].name))
     return fit[0] if fit else None
+
+
+def _leads_out(network: Network, endpoint: Endpoint, version: int) -> bool:
+    no_route = network.internal or network.option("no_default_route") == "true"
+    allowed = not no_route and endpoint.option(DEFAULT_ROUTE, "true") in ("true", str(version))
+    return allowed and endpoint.address_of(version) is not None
 
 
 #: Of a default route in a namespace that is somebody else's: the one that he gave it goes first.
@@ -321,18 +373,26 @@ FOREIGN_METRIC = 7765
 
 
 def default_routes(members: Sequence[tuple[Network, Endpoint]], where: str) -> list[DefaultRoute]:
-    """The default routes of a container, one a family."""
+    """The default routes of a container, one a family; and one of each network that says its metric."""
     found = []
     for version in (4, 6):
         chosen = gateway_of(members, version)
         if chosen is not None and not chosen[0].remote:
-            network, endpoint = chosen
-            address = endpoint.address_of(version)
-            assert address is not None  # gateway_of() has seen to it
-            foreign = FOREIGN_METRIC if ":" in endpoint.container else 0
-            metric = int(endpoint.option(METRIC, str(foreign)))
-            found.append(DefaultRoute(network.gateway_for(address), endpoint.ifname, where, metric))
+            foreign = FOREIGN_METRIC if ":" in chosen[1].container else 0
+            metric = int(chosen[1].option(METRIC, str(foreign)))
+            found.append(_by(*chosen, version, where, metric))
+        ranked = [(n, e) for n, e in members if n.option(METRIC) and _leads_out(n, e, version)]
+        ranked.sort(key=lambda pair: -pair[1].priority)
+        found += [_by(n, e, version, where, int(n.option(METRIC)))._replace(beside=True) for n, e in ranked]
     return found
+
+
+def _by(network: Network, endpoint: Endpoint, version: int, where: str, metric: int) -> DefaultRoute:
+    address = endpoint.address_of(version)
+    assert address is not None  # _leads_out() has seen to it
+    given = endpoint.option(f"{GATEWAY}{version}")
+    gateway = parse_address(given) if given else network.gateway_for(address)
+    return DefaultRoute(gateway, endpoint.ifname, where, metric)
 
 
 def _host_mac(mac: str) -> str:

@@ -25,25 +25,46 @@ def _address(address: Address) -> Part:
 
 def network_elements(network: Network) -> tuple[ElementAdd, ...]:
     """What a network adds: its bridge and what that is to others, its gateways, its subnets."""
-    if network.remote:
-        return ()  # its driver guards it
+    if not network.managed:
+        return ()
     bridge: Part = ("ifname", network.bridge)
     said = f"{network.mark} {network.name}"
     found = [_inet(name, (bridge,), said) for name in ("bridges", "gateways")]
     found.append(_inet("same", (bridge, bridge), said))
     flags = {
         # An adopted bridge may be the host's own way to its LAN: its services stay reachable by it.
-        "shielded": not network.adopted,
+        "shielded": not network.adopted and not network.exposed,
+        "exposed": network.exposed,
         "internal": network.internal,
         "isolated": network.isolated,
+        "mixing": network.mixes,
+        "shared": network.mixes and network.option("isolate") == "false",
     }
     found += [_inet(name, (bridge,), said) for name, wanted in flags.items() if wanted]
     for pool in network.pools:
         found += _pool_elements(network, pool, said)
+    found += _dns_elements(network, said)
     if network.ipv6 and not network.adopted:
         local: Part = ("ipv6_addr", str(link_local(network.mac).address))
         found.append(_inet("own6", (bridge, local), said))
     return (*found, *[e for shard in range(1, network.shards + 1) for e in shard_elements(network, shard)])
+
+
+def _dns_elements(network: Network, said: str) -> list[ElementAdd]:
+    """Where members reach weft's DNS server: at their gateways, and from port 53 where it has another."""
+    if not network.dns:
+        return []
+    found = []
+    here, there = ("inet_service", "53"), ("inet_service", str(network.dns_port))
+    for pool in network.pools:
+        v = pool.subnet.version
+        place: tuple[Part, ...] = (("ifname", network.bridge), _address(pool.gateway))
+        for proto in ("udp", "tcp"):
+            key: tuple[Part, ...] = (*place, ("inet_proto", proto))
+            found.append(_inet(f"dns{v}", (*key, there), said))
+            if here != there:
+                found.append(_inet(f"dns{v}_at", (*key, here), said, (_address(pool.gateway), there)))
+    return found
 
 
 def shard_elements(network: Network, shard: int) -> tuple[ElementAdd, ...]:
@@ -62,7 +83,8 @@ def _pool_elements(network: Network, pool: Pool, said: str) -> list[ElementAdd]:
     found = [_inet(f"own{v}", (bridge, gateway), said), _inet(f"taken{v}", (bridge, gateway), said)]
     if network.nat == "routed":
         return [*found, _inet(f"routed{v}", (subnet,), said)]
-    found += [_inet(f"subnet{v}", (subnet,), said), _inet(f"nat{v}", (subnet,), said)]
+    found += [] if network.exposed else [_inet(f"subnet{v}", (subnet,), said)]
+    found.append(_inet(f"nat{v}", (subnet,), said))
     shown = network.option(f"host_ipv{v}")
     if shown:
         found.append(_inet(f"snat{v}", (subnet,), said, ((f"ipv{v}_addr", shown),)))
@@ -74,14 +96,15 @@ def endpoint_elements(network: Network, endpoint: Endpoint) -> tuple[ElementAdd,
 
     ``taken4`` and ``taken6`` have an address once: even with a damaged database none is given out twice.
     """
-    if network.remote:
+    if not network.bridged:
         return ()
     said = f"{endpoint.mark} {endpoint.container}"
     bridge: Part = ("ifname", network.bridge)
     found: list[ElementAdd] = []
     for cidr in endpoint.addresses:
         found += _lease(endpoint, cidr.address, said)
-        found.append(_inet(f"taken{cidr.address.version}", (bridge, _address(cidr.address)), said))
+        if network.managed:
+            found.append(_inet(f"taken{cidr.address.version}", (bridge, _address(cidr.address)), said))
     if endpoint.address_of(6) is not None:
         found += _lease(endpoint, link_local(endpoint.hardware).address, said)
     for publish in endpoint.publish:

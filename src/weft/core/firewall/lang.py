@@ -179,6 +179,34 @@ def open_port(name: str, family: str) -> Statement:
     return Statement(text, (*_is(family), *load, _lookup(name)))
 
 
+def _named_port(family: str) -> tuple[str, tuple[ex.Expr, ...]]:
+    """The bridge, its address, protocol and port, as a key."""
+    wide = family == "ip6"
+    load = (
+        ex.Meta(ex.NFT_META_IIFNAME, dreg=1),
+        _ip(family, "daddr", 2),
+        ex.Meta(ex.NFT_META_L4PROTO, dreg=3 if wide else 13),
+        _dport(17 if wide else 14),
+    )
+    return f"iifname . {family} daddr . meta l4proto . th dport", (*_is(family), *load)
+
+
+def own_port(name: str, family: str) -> Statement:
+    """``iifname . ip daddr . meta l4proto . th dport @SET``: a service at the bridge's own address."""
+    text, load = _named_port(family)
+    return Statement(f"{text} @{name}", (*load, _lookup(name)))
+
+
+def dnat_own(name: str, family: str) -> Statement:
+    """``dnat ip to iifname . ip daddr . meta l4proto . th dport map @MAP``: it is elsewhere."""
+    text, load = _named_port(family)
+    wide = family == "ip6"
+    find = ex.Lookup(name, 1, dreg=1)
+    number = nf.NFPROTO_IPV6 if wide else nf.NFPROTO_IPV4
+    nat = ex.Nat(ex.NFT_NAT_DNAT, number, 1, reg_proto=2 if wide else 9)
+    return Statement(f"dnat {family} to {text} map @{name}", (*load, find, nat))
+
+
 def clamp_mss() -> Statement:
     """``tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu``: nobody offers more than the
     way holds."""

@@ -127,6 +127,7 @@ def _maps(version: int) -> tuple[SetSpec, ...]:
     target = (address, "inet_service")
     return (
         SetSpec(f"snat{version}", (address,), (address,), interval=True),
+        SetSpec(f"dns{version}_at", ("ifname", address, "inet_proto", "inet_service"), target),
         SetSpec(f"publish{version}", ("inet_proto", address, "inet_service"), target),
         SetSpec(f"publish{version}_any", ("inet_proto", "inet_service"), target),
     )
@@ -140,12 +141,16 @@ _INET_SETS = (
     SetSpec("shielded", ("ifname",)),
     SetSpec("internal", ("ifname",)),
     SetSpec("isolated", ("ifname",)),
+    SetSpec("mixing", ("ifname",)),
+    SetSpec("shared", ("ifname",)),
+    SetSpec("exposed", ("ifname",)),
     *_both("own", ("ifname",)),
     *_both("taken", ("ifname",)),
     *_both("subnet", (), interval=True),
     *_both("nat", (), interval=True),
     *_both("routed", (), interval=True),
     *_both("open", (), ("inet_proto", "inet_service")),
+    *_both("dns", ("ifname",), ("inet_proto", "inet_service")),
     *_maps(4),
     *_maps(6),
     SetSpec("loopback4", ("ipv4_addr", "inet_service")),
@@ -252,6 +257,7 @@ def _nat() -> tuple[ChainSpec, ...]:
         rule(lang.redirect_by("loopback4_any", False, "proxy")),
     )
     local = rule(lang.to_local(), lang.jump("publish"))
+    resolver = [rule(lang.dnat_own(f"dns{v}_at", family)) for v, family in (("4", "ip"), ("6", "ip6"))]
     output = (
         rule(lang.ip_to(_LOOPBACK), lang.jump("loopback", back=False)),
         rule(lang.ip_to(_LOOPBACK6), lang.accept(), comment="the proxy's held sockets serve it"),
@@ -261,7 +267,7 @@ def _nat() -> tuple[ChainSpec, ...]:
     return (
         ChainSpec("publish", publish),
         ChainSpec("loopback", loopback),
-        ChainSpec("prerouting", (local,), "nat", "prerouting", -100),
+        ChainSpec("prerouting", (*resolver, local), "nat", "prerouting", -100),
         ChainSpec("published", (mark,), "filter", "prerouting", -99),
         ChainSpec("output", output, "nat", "output", -100),
         ChainSpec("postrouting", _postrouting(), "nat", "postrouting", 100),
@@ -318,6 +324,10 @@ def _leaving() -> tuple[Rule, ...]:
         rule(lang.ct_dnat(), lang.accept()),
         rule(*isolated, lang.drop(), comment="members that cannot talk to each other"),
         rule(inside, lang.accept(), comment="bridge-nf-call-iptables"),
+        *[
+            rule(lang.device("iif", a), lang.device("oif", b), lang.accept(), comment="networks that mix")
+            for a, b in (("mixing", "shared"), ("shared", "mixing"))
+        ],
         rule(lang.device("oif", "bridges"), lang.drop(), comment="other networks"),
         rule(lang.ip_to(_METADATA), lang.drop(), comment="link-local, cloud metadata"),
         rule(lang.ip_to(_METADATA6), lang.drop(), comment="cloud metadata"),
@@ -337,6 +347,7 @@ def _entering() -> tuple[Rule, ...]:
         rule(routed[1], lang.l4proto("ipv6-icmp"), lang.accept(), comment="routed"),
         rule(lang.open_port("open4", "ip"), lang.accept(), comment="routed and published"),
         rule(lang.open_port("open6", "ip6"), lang.accept(), comment="routed and published"),
+        rule(lang.device("oif", "exposed"), lang.accept(), comment="reached by their own addresses"),
         rule(lang.drop(), comment="not published"),
     )
 
@@ -348,7 +359,9 @@ def _host() -> tuple[Rule, ...]:
         rule(own, lang.ip_protocol("icmp"), lang.accept()),
         rule(own6, lang.l4proto("ipv6-icmp"), lang.accept()),
         rule(lang.icmpv6("nd-neighbor-solicit", inet=True), lang.accept()),
-        rule(lang.device("iif", "internal"), lang.drop(), comment="no DNS for internal networks"),
+        rule(lang.own_port("dns4", "ip"), lang.accept(), comment="weft dns"),
+        rule(lang.own_port("dns6", "ip6"), lang.accept(), comment="weft dns"),
+        rule(lang.device("iif", "internal"), lang.drop(), comment="the host's DNS is no way out"),
         *[rule(o, lang.dport(p, 53), lang.accept()) for o in (own, own6) for p in ("udp", "tcp")],
         rule(lang.drop(), comment="the host's own services"),
     )

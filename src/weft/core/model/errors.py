@@ -50,6 +50,12 @@ class NotOurs(Conflict):
     code = "not-ours"
 
 
+class IfnameTaken(Conflict):
+    """There is an interface of that name in the namespace already."""
+
+    code = "ifname-taken"
+
+
 class Exhausted(Conflict):
     """A pool, a bridge or a range has no room left."""
 

@@ -30,7 +30,8 @@ class HostFacts(Record):
     (subnets in other engines' configuration) are what an automatic subnet must stay clear of.
     ``forwarding`` is for IPv4, ``forwarding6`` for IPv6; ``advertised`` are the links whose IPv6 routes come
     from router advertisements, which a forwarding host ignores unless told otherwise. ``uplink_mtu`` is the
-    smallest MTU of a link with a default route, 1500 without one. ``machine`` tells this host from others.
+    smallest MTU of a link with a default route, 1500 without one; ``uplink`` the link of the default route
+    that is taken, IPv4's first. ``machine`` tells this host from others.
     """
 
     links: tuple[LinkFact, ...]
@@ -42,6 +43,7 @@ class HostFacts(Record):
     forwarding6: bool = False
     advertised: tuple[str, ...] = ()
     uplink_mtu: int = 1500
+    uplink: str = ""
     machine: str = ""
 
     def link(self, name: str) -> LinkFact | None:

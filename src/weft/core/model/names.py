@@ -38,7 +38,7 @@ def check_ifname(name: str) -> str:
     good = 0 < len(name) < IFNAMSIZ and name[0] in _LETTERS and not frozenset(name) - _IFNAME
     if not good or name in ("all", "default", "lo"):
         raise BadInput(
-            f"interface name {name!a} is not valid",
+            f"interface name {name[:64]!a} is not valid",
             "use 1 to 15 of A-Z a-z 0-9 _ . - with a letter or digit first",
         )
     return name

@@ -9,6 +9,8 @@ from weft.core.record import Record
 
 #: The network of containers that name none; made when first needed.
 DEFAULT = "default"
+#: The label of a network that an engine made: it goes with its last member (engine/foreign.py).
+ENGINE = "weft.engine"
 #: The upper 16 bits of the link group of every weft bridge port; the lower are the network's number.
 #: The bridge guard matches on them, so that a port is guarded from its birth.
 PORT_GROUP = 0x77650000
@@ -27,9 +29,16 @@ ADOPTED_PORTS = 1000
 SHARDS = 49
 
 #: Options of an endpoint, which the doors for other engines set: whether it may give the default routes
-#: (true, false), and their metric (else 0, in a namespace of somebody else's 7765).
+#: (true, false, 4, 6), and their metric (else 0, in a namespace of somebody else's 7765).
 DEFAULT_ROUTE = "default_route"
 METRIC = "metric"
+#: With 4 or 6 behind it: by whom the default route of that family leads, where that is not its network's
+#: gateway.
+GATEWAY = "gateway"
+#: How fast it may receive and send: ``RATE:BURST``, in bytes a second and bytes.
+INGRESS, EGRESS = "ingress", "egress"
+#: What the host's end of its cable is to be called.
+HOST_IFNAME = "host_ifname"
 
 #: Options of a network under which is kept which drivers it is of, and what those have said: see ``remote``.
 REMOTE, IPAM, POOL_ID, GIVEN = "remote.driver", "remote.ipam", "remote.pool", "remote.option."
@@ -50,7 +59,7 @@ class Pool(Record):
 
 
 class Network(Record):
-    """A bridge network. ``number`` (1 to 65535) is unique within the root and names its link group.
+    """A network. ``number`` (1 to 65535) is unique within the root and names its link group.
 
     ``internal``: no way out and none in but from the host. ``isolated``: members cannot talk to each other.
     ``nat`` is ``nat`` (masquerade) or ``routed`` (others route to the subnet, and reach what is published).
@@ -116,6 +125,26 @@ class Network(Record):
         return bridge_name(self.shard_id(shard)) if shard else self.bridge
 
     @property
+    def bridged(self) -> bool:
+        """Whether its members are plugged into a bridge: not those of macvlan and ipvlan."""
+        return self.driver == "bridge"
+
+    @property
+    def managed(self) -> bool:
+        """Whether weft is its gateway and firewall: not where the bridge is to be used as it is."""
+        return self.driver == "bridge" and self.option("unmanaged") != "true"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether its members may reach those of other networks, as far as these let them."""
+        return self.managed and not self.internal and self.option("isolate", "strict") != "strict"
+
+    @property
+    def device(self) -> str:
+        """The link of the host that it is on: its bridge, or the parent of its members' links."""
+        return self.bridge if self.driver == "bridge" else self.option("parent")
+
+    @property
     def ipv4(self) -> bool:
         """Whether it has an IPv4 subnet."""
         return any(p.subnet.version == 4 for p in self.pools)
@@ -124,6 +153,26 @@ class Network(Record):
     def ipv6(self) -> bool:
         """Whether it has an IPv6 subnet."""
         return any(p.subnet.version == 6 for p in self.pools)
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others reach its members by their own addresses, and its members the host's services."""
+        return self.managed and not self.internal and self.option("exposed") == "true"
+
+    @property
+    def ptp(self) -> bool:
+        """Whether its members have the gateway as their only neighbour: whom else they reach they reach by
+        it."""
+        return self.option("ptp") == "true"
+
+    @property
+    def apart(self) -> bool:
+        """Whether no frame passes from one member's port to another's."""
+        return self.isolated or self.ptp
+
+    def pool_of(self, address: Address) -> Pool:
+        """The pool that an address is in."""
+        return next(p for p in self.pools if address in p.subnet)
 
     def gateway_for(self, address: Address) -> Address:
         """The gateway of the subnet that an address is in."""
@@ -157,17 +206,38 @@ class Network(Record):
         """The options that a third-party driver gets."""
         return tuple([(k.removeprefix(GIVEN), v) for k, v in self.options if k.startswith(GIVEN)])
 
+    @property
+    def dns(self) -> bool:
+        """Whether weft's DNS server answers in it: it was asked for, and the gateways are this host's."""
+        wanted = self.managed and self.option("dns") == "true"
+        return wanted and self.option("gateway_address") != "false"
+
+    @property
+    def dns_port(self) -> int:
+        """Where that listens."""
+        return int(self.option("dns_port", "53"))
+
 
 def derived_bridge(root: str, name: str) -> str:
     """The bridge's name where the user gave none."""
     return bridge_name(object_id(root, "network", name))
 
 
+#: The types of routes that lead nowhere (ip-route(8)).
+REFUSING = ("blackhole", "unreachable", "prohibit")
+
+
 class Hop(Record):
-    """A route that an endpoint brings: to a subnet, by an address, or directly by its interface."""
+    """A route that an endpoint brings: to a subnet, by an address, or directly by its interface.
+
+    ``type`` is that of ip-route(8): unicast, or one that refuses (blackhole, unreachable, prohibit) and has
+    neither gateway nor interface. ``metric`` 0 is the kernel's own choice.
+    """
 
     to: Subnet
     via: Address | None = None
+    type: str = "unicast"
+    metric: int = 0
 
 
 def link_local(mac: str) -> Cidr:
@@ -212,8 +282,8 @@ class Endpoint(Record):
 
     @property
     def host_ifname(self) -> str:
-        """The host's end of the veth pair."""
-        return host_ifname(self.id)
+        """The host's end of the veth pair: its engine's name for it, else derived."""
+        return self.option(HOST_IFNAME) or host_ifname(self.id)
 
     @property
     def hardware(self) -> str:

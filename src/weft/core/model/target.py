@@ -13,7 +13,8 @@ from weft.core.record import Record
 
 #: The engines whose containers can be named, in the order in which they are asked.
 ENGINES = ("weft", "docker", "podman", "containerd", "cri", "lxc", "incus", "systemd", "runc", "crun")
-_PREFIXES = ("netns", *ENGINES)
+#: CNI is nobody to ask: its containers are those that are in weft's networks.
+_PREFIXES = ("netns", "cni", *ENGINES)
 #: PID_MAX_LIMIT of 64-bit kernels (linux/threads.h).
 _PID_MAX = 1 << 22
 _PATH_MAX = 4096

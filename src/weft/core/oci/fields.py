@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from weft.core.model.errors import BadInput
+from weft.core.model.jsontext import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from typing import Any
+    from typing import Any, Self
 
-_MISSING = object()
+#: What stands for a member that is not there.
+MISSING = object()
 _INT64 = 1 << 63
 _SHOWN = 64
 
 
 def parse(data: bytes, what: str) -> Field:
     """A document of UTF-8 JSON (RFC 8259) that is an object. BadInput says what is wrong with ``what``."""
-    import json
-
-    def constant(word: str) -> float:
-        raise ValueError(f"{word} is no number of JSON's")
-
     try:
-        found = json.loads(data.decode("utf-8"), parse_constant=constant)
+        found = load(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise BadInput(f"{what} is not UTF-8 at byte {error.start}") from None
     except (RecursionError, MemoryError):
@@ -48,42 +45,53 @@ class Field:
         self.path = path
 
     def __bool__(self) -> bool:
-        return self._value is not _MISSING and self._value is not None
+        return self._value is not MISSING and self._value is not None
 
     def full(self) -> bool:
         """Whether it asks for anything: not 0, "", false, nor empty."""
-        return self._value is not _MISSING and bool(self._value)
+        return self._value is not MISSING and bool(self._value)
+
+    def is_array(self) -> bool:
+        """Whether it is an array, where an object may stand as well."""
+        return isinstance(self._value, list)
+
+    def value(self) -> Any:
+        """All of it as it is: for who passes it on."""
+        return self._value
 
     def wrong(self, why: str, hint: str = "") -> BadInput:
         """The error that this value is."""
         return BadInput(f"{self.path or 'the document'}: {why}", hint)
 
-    def get(self, key: str) -> Field:
+    def get(self, key: str) -> Self:
         """A member of the object; one that is not there is false."""
         path = f"{self.path}.{key}" if self.path else key
-        return Field(self._object().get(key, _MISSING), path)
+        return type(self)(self._find(key), path)
 
-    def need(self, key: str) -> Field:
+    def _find(self, key: str) -> Any:
+        return self._object().get(key, MISSING)
+
+    def need(self, key: str) -> Self:
         """The same for one that must be there."""
         found = self.get(key)
         if not found:
             raise found.wrong("is missing")
         return found
 
-    def items(self) -> Iterator[Field]:
+    def items(self) -> Iterator[Self]:
         """The elements of an array; none when it is not there."""
         if not self:
             return
         if not isinstance(self._value, list):
             raise self._type("an array")
         for place, value in enumerate(self._value):
-            yield Field(value, f"{self.path}[{place}]")
+            yield type(self)(value, f"{self.path}[{place}]")
 
-    def members(self) -> Iterator[tuple[str, Field]]:
+    def members(self) -> Iterator[tuple[str, Self]]:
         """Keys and values of an object; none when it is not there."""
         for key, value in self._object().items() if self else ():
             shown = key if key.isprintable() and len(key) <= _SHOWN else ascii(key[:_SHOWN])
-            found = Field(value, f"{self.path}.{shown}")
+            found = type(self)(value, f"{self.path}.{shown}")
             found._plain(key)
             yield key, found
 

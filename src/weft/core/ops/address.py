@@ -20,7 +20,7 @@ def _broadcast(address: Address, prefix: int) -> bytes | None:
 
 
 class AddressAdd(Op):
-    """Gives an interface an address; the connected route comes with it.
+    """Gives an interface an address; the connected route comes with it, unless that is to be ``alone``.
 
     An IPv6 address is not probed for duplicates: whoever assigns it knows, and DAD takes 1.3 s (RFC 4862).
     """
@@ -29,6 +29,7 @@ class AddressAdd(Op):
     address: Address
     prefix: int
     netns: str = ""
+    alone: bool = False
     kind = "rtnl"
 
     def describe(self) -> str:
@@ -39,6 +40,7 @@ class AddressAdd(Op):
         brd = " brd +" if _broadcast(self.address, self.prefix) else ""
         brd = " nodad" if self.address.version == 6 else brd
         words = f"addr add {self.address}/{self.prefix}{brd} dev {quote(self.ifname)}"
+        words += " noprefixroute" if self.alone else ""
         return (inside(self.netns, words),)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
@@ -47,7 +49,8 @@ class AddressAdd(Op):
             address=self.address.packed,
             prefixlen=self.prefix,
             broadcast=_broadcast(self.address, self.prefix),
-            flags=rt.IFA_F_NODAD if self.address.version == 6 else 0,
+            flags=(rt.IFA_F_NODAD if self.address.version == 6 else 0)
+            | (rt.IFA_F_NOPREFIXROUTE if self.alone else 0),
         )
         return (rt.new_address(address),)
 

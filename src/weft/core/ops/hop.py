@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 
 class RouteAdd(Op):
-    """A route by an interface, and by a gateway where one is given. It goes with the interface."""
+    """A route by an interface, and by a gateway where one is given; ``source`` is what is sent from then. It
+    goes with the interface."""
 
     to: Subnet
     via: Address | None
     ifname: str
     netns: str
+    metric: int = 0
+    source: Address | None = None
     kind = "rtnl"
 
     def describe(self) -> str:
@@ -29,7 +32,9 @@ class RouteAdd(Op):
 
     def shell(self) -> tuple[str, ...]:
         by = f" via {self.via}" if self.via else ""
-        return (inside(self.netns, f"route add {self.to}{by} dev {quote(self.ifname)}"),)
+        words = f"route add {self.to}{by} dev {quote(self.ifname)}{metric(self.metric)}"
+        words += f" src {self.source}" if self.source else ""
+        return (inside(self.netns, words),)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
         route = rt.Route(
@@ -41,11 +46,73 @@ class RouteAdd(Op):
             protocol=BOOT,
             scope=rt.RT_SCOPE_UNIVERSE if self.via else rt.RT_SCOPE_LINK,
             type=rt.RTN_UNICAST,
+            priority=self.metric or None,
+            prefsrc=self.source.packed if self.source else None,
         )
         return (rt.new_route(route),)
 
     def undo(self) -> Final:
         return VANISHES
+
+
+_REFUSING = {"blackhole": rt.RTN_BLACKHOLE, "unreachable": rt.RTN_UNREACHABLE, "prohibit": rt.RTN_PROHIBIT}
+
+
+def _refusal(op: RefusalAdd | RefusalDel) -> rt.Route:
+    return rt.Route(
+        family=family(op.to.first),
+        dst=op.to.first.packed if op.to.prefix else None,
+        dst_len=op.to.prefix,
+        protocol=BOOT,
+        scope=rt.RT_SCOPE_UNIVERSE,
+        type=_REFUSING[op.type],
+        priority=op.metric or None,
+    )
+
+
+class RefusalAdd(Op):
+    """A route that refuses what goes to a subnet (``blackhole`` without a word, ``unreachable``,
+    ``prohibit``)."""
+
+    to: Subnet
+    type: str
+    netns: str
+    metric: int = 0
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"route {self.to} nowhere in {self.netns} ({self.type})"
+
+    def shell(self) -> tuple[str, ...]:
+        return (inside(self.netns, f"route add {self.type} {self.to}{metric(self.metric)}"),)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.new_route(_refusal(self)),)
+
+    def undo(self) -> Op:
+        return RefusalDel(self.to, self.type, self.netns, self.metric)
+
+
+class RefusalDel(Op):
+    """Takes such a route away: no interface takes it along."""
+
+    to: Subnet
+    type: str
+    netns: str
+    metric: int = 0
+    kind = "rtnl"
+
+    def describe(self) -> str:
+        return f"no longer route {self.to} nowhere in {self.netns} ({self.type})"
+
+    def shell(self) -> tuple[str, ...]:
+        return (inside(self.netns, f"route del {self.type} {self.to}{metric(self.metric)} || true"),)
+
+    def encode(self, names: Names) -> tuple[Message, ...]:
+        return (rt.del_route(_refusal(self)),)
+
+    def undo(self) -> Op:
+        return RefusalAdd(self.to, self.type, self.netns, self.metric)
 
 
 class GatewayChange(Op):

@@ -179,6 +179,29 @@ class EtcNetns(Op):
         return EtcNetnsDel(self.name)
 
 
+class ResolvConf(Op):
+    """Changes the resolv.conf that a container sees, unless somebody has written to it: then it is his.
+
+    The file stays the same one, as it is bound over /etc/resolv.conf of what runs inside.
+    """
+
+    name: str
+    text: str
+    old: str
+    kind = "file"
+
+    def describe(self) -> str:
+        return f"change the name servers of {self.name}"
+
+    def shell(self) -> tuple[str, ...]:
+        path = quote(f"{ETC_NETNS}/{self.name}/resolv.conf")
+        same = f'[ "$(cat {path}; echo .)" != "$(printf %s {quote(self.old)}; echo .)" ]'
+        return (f"{same} || printf %s {quote(self.text)} > {path}",)
+
+    def undo(self) -> Op:
+        return ResolvConf(self.name, self.old, self.text)
+
+
 class EtcNetnsDel(Op):
     """Removes the name files that weft wrote, and their directory when nothing else is in it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from weft.core.model.address import Address, Subnet
 from weft.core.ops.base import VANISHES, Final, Names, Op, inside, quote
 from weft.core.wire import rtnetlink as rt
+from weft.core.wire.buffer import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ def metric(number: int) -> str:
 
 class DefaultRoute(Op):
     """The default route of a container, by its gateway. It vanishes with the namespace. ``metric`` 0 is the
-    kernel's own choice."""
+    kernel's own choice. ``beside``: others of the same metric may be there, and are taken first."""
 
     gateway: Address
     ifname: str
     netns: str
     metric: int = 0
+    beside: bool = False
     kind = "rtnl"
 
     def describe(self) -> str:
@@ -39,7 +41,8 @@ class DefaultRoute(Op):
 
     def shell(self) -> tuple[str, ...]:
         six = "-6 " if self.gateway.version == 6 else ""
-        words = f"{six}route add default via {self.gateway} dev {quote(self.ifname)}{metric(self.metric)}"
+        verb = "append" if self.beside else "add"
+        words = f"{six}route {verb} default via {self.gateway} dev {quote(self.ifname)}{metric(self.metric)}"
         return (inside(self.netns, words),)
 
     def encode(self, names: Names) -> tuple[Message, ...]:
@@ -52,7 +55,7 @@ class DefaultRoute(Op):
             type=rt.RTN_UNICAST,
             priority=self.metric or None,
         )
-        return (rt.new_route(route),)
+        return (rt.new_route(route, NLM_F_CREATE | (NLM_F_APPEND if self.beside else NLM_F_EXCL)),)
 
     def undo(self) -> Final:
         return VANISHES

@@ -12,6 +12,7 @@ from weft.core.ops import link as ln
 from weft.core.ops import netns as n
 from weft.core.ops import nft, route, rule
 from weft.core.ops.shard import JointAdd
+from weft.core.ops.traffic import IfbAdd
 from weft.core.ops.wire import LinkMaster
 from weft.core.wire import nft_expr as ex
 
@@ -104,7 +105,7 @@ def plugged(network: Network, endpoint: Endpoint, seen: Seen) -> bool:
         and link.master == network.bridge_of(endpoint.shard)
         and link.up
         and link.hairpin
-        and link.isolated == network.isolated
+        and link.isolated == network.apart
         and link.mtu == network.mtu
     )
 
@@ -115,7 +116,7 @@ def endpoint_steps(ops: Sequence[Op], seen: Seen) -> list[Op]:
     veth = next(op for op in ops if isinstance(op, ln.VethAdd))
     link = seen.port(veth)
     if link is None:
-        return [op for op in ops if op.kind != "nft"]
+        return [op for op in ops if op.kind != "nft" and not _queued(op, seen)]
     found: list[Op] = []
     if link.master != veth.bridge or not link.hairpin:
         found.append(ln.Replug(veth.ifname, veth.bridge, veth.isolated))
@@ -126,6 +127,11 @@ def endpoint_steps(ops: Sequence[Op], seen: Seen) -> list[Op]:
     if link.mtu != veth.mtu:
         found.append(ln.LinkMtu(veth.ifname, veth.mtu, link.mtu))
     return found
+
+
+def _queued(op: Op, seen: Seen) -> bool:
+    """Whether it would make a container's queue that is there: it outlives the cable."""
+    return isinstance(op, IfbAdd) and op.mark in seen.by_mark
 
 
 def _address(op: a.AddressAdd, seen: Seen) -> bool:

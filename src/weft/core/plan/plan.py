@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from weft.core.model.oci import Spec
 from weft.core.ops.base import Final, Op
 from weft.core.record import Record
 
@@ -10,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
+
+    from weft.core.model.oci import Spec
 
 
 class Plan(Record):
@@ -43,7 +44,7 @@ def batched(plans: Sequence[tuple[Op, ...]], size: int = 200) -> Plan:
 _STAGES = {
     **dict.fromkeys(("OwnHosts", "EtcNetns"), 0),
     **dict.fromkeys(("NetnsAdd", "NetnsAttach"), 1),
-    **{"VethAdd": 2, "ElementAdd": 3},
+    **{"VethAdd": 2, "SublinkAdd": 2, "ElementAdd": 3},
     **dict.fromkeys(("HostsAdd", "HostsSwitch"), 9),
     "HostsCopy": 10,
 }
@@ -85,6 +86,8 @@ def dump_spec(spec: Spec) -> str:
 
 def load_spec(text: str) -> Spec:
     """The Spec that ``dump_spec`` wrote. ValueError or SyntaxError when the text is not one."""
+    from weft.core.model.oci import Spec  # much to import, and not for every command
+
     spec = _load(text, "a spec")
     if not isinstance(spec, Spec):
         raise ValueError("the text is not a spec")

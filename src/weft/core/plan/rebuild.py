@@ -99,7 +99,7 @@ class Traces:
             isolated=self._has("isolated", bridge) or (bool(ports) and all(p.isolated for p in ports)),
             nat="routed" if routed else "nat",
             adopted=not self._told(link),
-            options=tuple(self._shown(pools)),
+            options=(*self._answered(bridge), *self._shown(pools)),
         )
         marks = {name for seen in self.seen.links for name in seen.altnames}
         shards = next(n for n in range(len(marks) + 1) if mark(found.shard_id(n + 1)) not in marks)
@@ -144,6 +144,15 @@ class Traces:
 
     def _within(self, name: str, address: Address) -> bool:
         return any(address in subnet for subnet, _ in self._intervals(name))
+
+    def _answered(self, bridge: str) -> Iterator[tuple[str, str]]:
+        """Whether weft's DNS server answers there, and at which port."""
+        keys = [key for v in "46" for key, _, _ in self.entries("inet", f"dns{v}")]
+        ports = {int.from_bytes(key[-4:-2], "big") for key in keys if key.startswith(_padded(bridge))}
+        for port in sorted(ports)[:1]:
+            yield "dns", "true"
+            if port != 53:
+                yield "dns_port", str(port)
 
     def _shown(self, pools: Iterable[Pool]) -> Iterator[tuple[str, str]]:
         """The address that a network shows to others instead of being masqueraded."""

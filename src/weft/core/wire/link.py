@@ -228,7 +228,8 @@ class Link(Record):
     other end of a veth to be made; the kernel never reports it. An ``alias`` of "" clears it.
     ``family`` is 7 (AF_BRIDGE) in a bridge's notifications about its ports: a RTM_DELLINK of that
     family says that a port left its bridge, not that it is gone. An ``ifname`` longer than
-    IFNAMSIZ - 1 finds a link by its altname.
+    IFNAMSIZ - 1 finds a link by its altname. ``options`` are IFLA_INFO_DATA of a kind that has a codec
+    of its own (sublink.py).
     """
 
     ifindex: int = 0
@@ -255,6 +256,7 @@ class Link(Record):
     peer: Link | None = None
     bridge: Bridge | None = None
     port: Port | None = None
+    options: bytes | None = None
     addr_gen_mode: int | None = None
     family: int = 0
     type: int = 0
@@ -303,6 +305,8 @@ def _put_info(link: Link) -> bytes:
         if link.kind != "bridge":
             raise WireError(f"a link of kind {link.kind} has no bridge options")
         found.append(nested(IFLA_INFO_DATA, put_fields(link.bridge, _BRIDGE)))
+    if link.options is not None:
+        found.append(nested(IFLA_INFO_DATA, link.options))
     if link.port is not None:
         found.append(string(IFLA_INFO_SLAVE_KIND, "bridge"))
         found.append(nested(IFLA_INFO_SLAVE_DATA, put_fields(link.port, _PORT)))
@@ -347,6 +351,8 @@ def _get_info(data: bytes, inner: bool) -> dict[str, Any]:
         fields["peer"] = _get_peer(options, inner)
     if options is not None and fields.get("kind") == "bridge":
         fields["bridge"] = Bridge(**get_fields(attrs(options), _BRIDGE))
+    if options is not None and fields.get("kind") in ("macvlan", "ipvlan"):
+        fields["options"] = bytes(options)
     port = found.get(IFLA_INFO_SLAVE_DATA)
     if port is not None and get_string(found.get(IFLA_INFO_SLAVE_KIND, b"")) == "bridge":
         fields["port"] = Port(**get_fields(attrs(port), _PORT))

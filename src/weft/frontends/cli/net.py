@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from weft.engine.work import Work
     from weft.frontends.cli.args import Args
 
-_DRIVERS = ("macvlan", "vlan", "phys", "overlay", "host", "none")
+_DRIVERS = ("vlan", "phys", "overlay", "host", "none")
 
 
 def _labels(args: Args) -> tuple[tuple[str, str], ...]:
@@ -38,7 +38,7 @@ def create(args: Args) -> int:
 
     driver = args.one("driver", "bridge")
     if driver in _DRIVERS:
-        raise NotYet(f"driver {driver} is not built yet", "bridge is")
+        raise NotYet(f"driver {driver} is not built yet", "bridge, macvlan and ipvlan are")
     request = network.NetworkRequest(
         name=args.words[0],
         subnets=args.many("subnet"),
@@ -52,8 +52,9 @@ def create(args: Args) -> int:
         internal=args.on("internal"),
         isolated=args.on("isolated"),
         nat=args.one("nat"),
+        driver=driver if driver in network.DRIVERS else network.THIRD,
         options=pairs(args.many("opt"), "--opt"),
-        driver="" if driver == "bridge" else driver,
+        remote="" if driver in network.DRIVERS else driver,
         ipam=args.one("ipam-driver"),
         ipam_options=pairs(args.many("ipam-opt"), "--ipam-opt"),
     )
@@ -68,13 +69,22 @@ def create(args: Args) -> int:
 def edit(args: Args) -> int:
     """``weft net edit``."""
     from weft.engine import edit
+    from weft.frontends.cli.run import pairs
 
     isolated = args.one("isolated")
     if isolated not in ("", "true", "false"):
         raise BadInput(f"--isolated {isolated!a} is true or false")
-    change = edit.Change(_labels(args), isolated == "true" if isolated else None, args.one("nat"), _mtu(args))
+    change = edit.Change(
+        _labels(args),
+        isolated == "true" if isolated else None,
+        args.one("nat"),
+        _mtu(args),
+        pairs(args.many("opt"), "--opt"),
+    )
     if change == edit.Change():
-        raise BadInput("`weft net edit` needs something to change", "--label, --isolated, --nat or --mtu")
+        raise BadInput(
+            "`weft net edit` needs something to change", "--label, --isolated, --nat, --mtu or --opt"
+        )
     work = work_for(args)
     done = edit.edit(work, args.words[0], change)
     if not work.dry:

@@ -140,6 +140,16 @@ def _state(row: dict[str, Any]) -> str:
     return f"{row['state']} ({code})" if code is not None else str(row["state"])
 
 
+def _called(row: dict[str, Any]) -> str:
+    """A container's name; of a pod's also what Kubernetes calls it. Long ids are cut there."""
+    labels = row.get("labels", {})
+    pod = "/".join([labels.get(f"io.kubernetes.pod.{key}", "") for key in ("namespace", "name")]).strip("/")
+    if not pod:
+        return str(row["name"])
+    engine, _, id = str(row["name"]).partition(":")
+    return f"{engine}:{id[:12]} ({pod})"
+
+
 _CELLS: dict[str, Callable[[dict[str, Any]], object]] = {
     "short": lambda row: row["id"][:12],
     "subnet": lambda row: ", ".join([s["subnet"] for s in row["subnets"]]),
@@ -148,17 +158,18 @@ _CELLS: dict[str, Callable[[dict[str, Any]], object]] = {
     "ports": _ports,
     "addresses": _addresses,
     "status": _state,
+    "called": _called,
     "cmd": lambda row: " ".join(row["command"]) or "-",
 }
 #: What may be filtered by: the keys of a row, and ``label`` for one of a network's labels.
 _NETWORK_KEYS = (
     "adopted bridge created driver endpoints id internal ipv6 isolated label labels mtu name nat options"
-    " publish subnets"
+    " parent publish subnets"
 )
 _CONTAINER_KEYS = (
-    "auto_remove command created dns engine exit_code extra_hosts finished_at health hostname id limits log"
-    " monitor name namespaces network_mode networks pid pids publish restart restart_count started_at state"
-    " stdin_open stop_signal stop_timeout"
+    "auto_remove command created dns engine exit_code extra_hosts finished_at health hostname id labels"
+    " limits log monitor name namespaces network_mode networks pid pids publish restart restart_count"
+    " started_at state stdin_open stop_signal stop_timeout"
 )
 #: What Docker's users filter by, beside those.
 _DOCKER_KEYS = " exited network status"
@@ -174,7 +185,7 @@ _NETWORKS = (
 )
 _CONTAINERS = (
     ("ID", "short"),
-    ("NAME", "name"),
+    ("NAME", "called"),
     ("STATE", "status"),
     ("ADDRESSES", "addresses"),
     ("PORTS", "ports"),

@@ -24,7 +24,7 @@ GLOBAL: tuple[Flag, ...] = (
 )
 
 _CREATE: tuple[Flag, ...] = (
-    ("--driver -d", "NAME", "the driver: bridge (default), or a plug-in of Docker's (docs/docker.md)"),
+    ("--driver -d", "NAME", "the driver: bridge (default), macvlan, ipvlan, or a plug-in of Docker's"),
     ("--ipam-driver", "NAME", "a plug-in of Docker's that subnets and addresses come from"),
     ("--ipam-opt", "KEY=VALUE...", "an option for it"),
     ("--subnet", "CIDR...", "a subnet, IPv4 or IPv6 (default: the first free one of the pools)"),
@@ -114,6 +114,7 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
             ("--isolated", "true|false", "whether members can talk to each other"),
             ("--nat", "nat|routed", "masquerade, or route"),
             ("--mtu", "N", "MTU of the bridge and all its cables"),
+            ("--opt -o", "K=V...", "dns, dns_port, dns_servers, dns_inside; without a value it goes"),
         ),
         "net:edit",
         "change a network while it is used",
@@ -443,6 +444,13 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "keep repairing, at once when the kernel tells of a change, until stopped",
         "weft watch --format json",
     ),
+    "dns": (
+        "[start|stop]",
+        (),
+        "dns:control",
+        "where names are answered: networks made with -o dns=true (docs/dns.md)",
+        "weft dns",
+    ),
     "gc": ("", (), "repair:gc", "remove what nothing wants any more", "weft gc --dry-run"),
     "spec": (
         "[--] [CMD...]",
@@ -485,11 +493,12 @@ HIDDEN: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
     "again": ("WORD...", (), "life:once_more", "what a monitor becomes to start its command again", ""),
     "health": ("WORD...", (), "life:health", "what a monitor runs when a container's health has changed", ""),
     "reference": ("", (), "words:page", "docs/reference.md", "weft reference > docs/reference.md"),
+    "dns-serve": ("FD", (), "dns:serve", "the DNS server itself", ""),
     "loopback-serve": ("FD...", (), "loopback:serve", "the loopback proxy itself", ""),
 }
 
 NOT_YET = (
-    *"why doctor dns up down diff config status".split(),
+    *"why doctor up down diff config status".split(),
     "kernel birth",
     *"shape partition heal capture".split(),
 )
