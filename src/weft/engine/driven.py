@@ -1,4 +1,4 @@
-"""Which driver's wishes a network and its members have: weft's bridges, macvlan, or a third party's."""
+"""Which driver's wishes a network and its members have."""
 
 from __future__ import annotations
 
@@ -18,19 +18,44 @@ if TYPE_CHECKING:
 
 
 def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
-    """A network, in the order of making; first what its IPAM driver has given it."""
+    """A network, in the order of making."""
+    taken: tuple[Op, ...] = ()
     if network.remote or network.ipam:
         from weft.core.drivers import remote
         from weft.core.ops.file import HostsFile
 
         if network.remote:
             return (HostsFile(hosts), *remote.network_wants(network))
-        return (*remote.pools_taken(network), *bridge.network_wants(network, hosts))
+        taken = remote.pools_taken(network)
     if network.bridged:
-        return bridge.network_wants(network, hosts)
+        return (*taken, *bridge.network_wants(network, hosts))
     from weft.core.drivers import macvlan
 
-    return macvlan.network_wants(hosts)
+    return (*taken, *macvlan.network_wants(hosts))
+
+
+def unplugged(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...]:
+    """What takes a container's link away; ``where``: its namespace, "" when that is gone."""
+    refusals = [h for h in endpoint.routes if h.type != "unicast"] if where else []
+    left: list[Op] = told(network, endpoint, where or endpoint.container)
+    left += [RefusalDel(h.to, h.type, where, h.metric) for h in refusals]
+    if network.bridged:
+        return (LinkDel(endpoint.host_ifname, endpoint.mark), *unshaped(endpoint), *left)
+    if network.remote:
+        return tuple(left)
+    return (*([LinkDel(endpoint.ifname, endpoint.mark, where)] if where else []), *left)
+
+
+def told(network: Network, endpoint: Endpoint, where: str) -> list[Op]:
+    """What third-party drivers are told when a network is left; ``where`` may be gone."""
+    if not network.remote and not network.ipam:
+        return []
+    from weft.core.drivers import remote
+
+    found: list[Op] = []
+    if network.remote:
+        found.append(remote.endpoint_wants(network, endpoint, where, ()).undo())
+    return [*found, *[op.undo() for op in remote.addresses_taken(network, endpoint)]]
 
 
 def endpoint_wants(
@@ -41,55 +66,29 @@ def endpoint_wants(
     before: Members = (),
     after: Members = (),
 ) -> tuple[Op, ...]:
-    """A container's place in a network, beside those it had ``before``; ``after`` are all of them. ``netns``
-    as for the bridge driver."""
+    """A container's place in a network, beside those it had ``before``; ``after`` are all of them.
+    ``netns`` as for the bridge driver."""
+    taken: tuple[Op, ...] = ()
     if network.remote or network.ipam:
-        return _by_others(network, sandbox, endpoint, netns, before, after)
+        from weft.core.drivers import remote
+
+        taken = remote.addresses_taken(network, endpoint)
+        if network.remote:
+            families = _ways_out(network, before, after)
+            return (*taken, remote.endpoint_wants(network, endpoint, netns or sandbox.name, families))
     if network.bridged:
-        return bridge.endpoint_wants(network, sandbox, endpoint, netns)
+        return (*taken, *bridge.endpoint_wants(network, sandbox, endpoint, netns))
     from weft.core.drivers import macvlan
 
     born = macvlan.birth(network, endpoint, netns or sandbox.name)
-    return (*born, *bridge.inside_wants(sandbox, endpoint, netns))
+    return (*taken, *born, *bridge.inside_wants(sandbox, endpoint, netns))
 
 
-def _by_others(
-    network: Network, sandbox: Sandbox, endpoint: Endpoint, netns: str, before: Members, after: Members
-) -> tuple[Op, ...]:
-    """Where third parties give the link, or only the addresses."""
-    from weft.core.drivers import remote
-
-    taken = remote.addresses_taken(network, endpoint)
-    if not network.remote:
-        return (*taken, *bridge.endpoint_wants(network, sandbox, endpoint, netns))
-    defaults = []
+def _ways_out(network: Network, before: Members, after: Members) -> tuple[int, ...]:
+    """The families of which a network gives the default route, where there was none."""
+    found = []
     for version in (4, 6):
         chosen = bridge.gateway_of(after, version)
         if chosen is not None and chosen[0] == network and bridge.gateway_of(before, version) is None:
-            defaults.append(version)
-    return (*taken, remote.endpoint_wants(network, endpoint, netns or sandbox.name, tuple(defaults)))
-
-
-def unplugged(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...]:
-    """What takes a container's link away; ``where``: its namespace, "" when that is gone."""
-    refusals = [h for h in endpoint.routes if h.type != "unicast"] if where else []
-    left = [RefusalDel(h.to, h.type, where, h.metric) for h in refusals]
-    told = told_others(network, endpoint, where or endpoint.container)
-    if network.remote:
-        return (*told, *left)
-    if network.bridged:
-        return (*told, LinkDel(endpoint.host_ifname, endpoint.mark), *unshaped(endpoint), *left)
-    return (*([LinkDel(endpoint.ifname, endpoint.mark, where)] if where else []), *left)
-
-
-def told_others(network: Network, endpoint: Endpoint, where: str) -> list[Op]:
-    """What third-party drivers are told when an endpoint goes; ``where`` is its namespace, which may be
-    gone."""
-    if not network.remote and not network.ipam:
-        return []
-    from weft.core.drivers import remote
-
-    found: list[Op] = []
-    if network.remote:
-        found.append(remote.endpoint_wants(network, endpoint, where, ()).undo())
-    return [*found, *[op.undo() for op in remote.addresses_taken(network, endpoint)]]
+            found.append(version)
+    return tuple(found)

@@ -58,7 +58,7 @@ class Checked(Record):
 def create(work: Work, request: NetworkRequest) -> Network:
     """Makes a network. Conflict when its name, bridge or subnet is taken; BadInput, NotYet."""
     checked = check(request)
-    if request.driver or request.ipam:
+    if request.driver not in DRIVERS or request.ipam:
         from weft.engine import remote
 
         remote.activate(work, request)
@@ -101,7 +101,7 @@ def _check(request: NetworkRequest) -> Checked:
     low, high = (_MTU6 if six else _MTU[0]), _MTU[1]
     if request.mtu and not low <= request.mtu <= high:
         raise BadInput(f"MTU {request.mtu} is not between {low} and {high}")
-    if request.driver != "bridge":
+    if not third and request.driver != "bridge":
         _check_sublink(request)
     if given.get("unmanaged") == "true" and not request.bridge:
         raise BadInput("option unmanaged needs --bridge", "a bridge that is there is used as it is")

@@ -23,12 +23,8 @@ def published(
     if not wanted:
         return members
     place = next((i for i, (n, _) in enumerate(members) if n.managed and not n.internal), -1)
-    if place < 0 and not members[0][0].managed:
-        raise BadInput(
-            f"--publish: members of network {members[0][0].name} are reached by their own addresses",
-            "nothing of what they send and get passes this host",
-        )
     if place < 0:
+        check_publishes(members[0][0])
         raise BadInput(
             f"--publish: network {members[0][0].name} is internal, nothing comes in", "use another network"
         )
@@ -46,7 +42,10 @@ def check_publishes(network: Network) -> None:
             "put a network of weft's first",
         )
     if not network.managed:
-        raise BadInput(f"members of network {network.name} are reached by their own addresses")
+        raise BadInput(
+            f"--publish: members of network {network.name} are reached by their own addresses",
+            "nothing of what they send and get passes this host",
+        )
 
 
 def claim_ports(

@@ -138,7 +138,7 @@ def detach_plan(work: Work, found: Sequence[Sandbox]) -> Plan:
     for endpoint in endpoints:
         network = networks[endpoint.network]
         ops += Plan(endpoint_elements(network, endpoint)).undo().ops
-        ops += driven.told_others(network, endpoint, endpoint.container)
+        ops += driven.told(network, endpoint, endpoint.container)
     ops += driver.flush_wants([p for e in endpoints for p in e.publish])
     ops += forget_names(work, networks, endpoints, going)
     from weft.engine import group  # not for whoever only leaves a network

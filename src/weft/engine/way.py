@@ -21,6 +21,10 @@ def way_in(work: Work, target: Target, types: tuple[str, ...] = ()) -> Way:
     shown = str(target)
     if target.kind == "host":
         return Way(shown)
+    if target.kind == "cni":  # nobody can be asked for it but weft, who was told of its namespace
+        from weft.core.model.target import parse_target
+
+        target = parse_target(work.store.container(str(target))[0].target)
     if target.kind == "path":
         kind = work.machine.type_of(target.value)
         if types not in ((), TYPES, (kind,)):

@@ -270,6 +270,15 @@ def test_options_that_cannot_be_honoured_are_named(host: Host, inner: Inner) -> 
     nothing_left(host)
 
 
+def test_a_plugin_is_not_its_own_ipam(host: Host, inner: Inner) -> None:
+    """It would be run for its own configuration, and run itself again, without end."""
+    for kind in ("bridge", "tuning", "../bridge", "/bin/sh", ".", "weft\0"):
+        conf = {"cniVersion": "1.0.0", "name": "pod", "type": "bridge", "ipam": {"type": kind}}
+        status, said = inner.call("bridge", conf)
+        assert (status, said["code"]) == (1, 7), (kind, said)
+    nothing_left(host)
+
+
 def test_a_network_of_the_same_name_that_differs(host: Host, inner: Inner) -> None:
     """Both are named; nothing of the other changes."""
     host.weft("net", "create", "pod", "--subnet", "10.1.0.0/24")

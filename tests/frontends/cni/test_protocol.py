@@ -100,7 +100,9 @@ def test_podmans_list_by_the_reference_names(host: Host, runtime: Runtime) -> No
     assert row["hostname"] == "shop"
     runtime.check(listing, "one", "c1")
     runtime.check(listing, "two", "c2")
-    # It is one host: weft's own commands name it, and keep its port and address.
+    # It is one host: weft's own commands name it, enter it, and keep its port and address.
+    shown = host.weft("ns", "exec", "--ns", "net", "cni:one", "--", "ip", "-o", "addr").stdout
+    assert "10.88.0.2/16" in shown
     assert "cni:one" in host.weft("link", "whose", first["interfaces"][1]["name"]).stdout
     taken = host.weft("run", "--network", "pod", "--ip", "10.88.0.77", check=False)
     assert taken.returncode == 4, taken.stderr

@@ -30,6 +30,8 @@ _DATA_DIR = "/var/lib/cni/networks"
 #: What is done here; "weft" is also what "weft-cni" means.
 OWN = ("host-local", "static", "weft", "weft-cni")
 _MOST = 256
+#: What would call itself, and that again, if it were run for its own configuration.
+_NO_IPAM = "bridge ptp macvlan loopback portmap firewall bandwidth tuning".split()
 
 
 class Ipam(Record):
@@ -67,6 +69,8 @@ def parse(conf: Loose, call: Call, network: str, default: str = "", whole: bool 
             "ipam.type is missing: each member of a weft network has an address",
             'name one: "weft"',
         )
+    if kind in _NO_IPAM:
+        raise Failure(BAD_CONFIG, f"ipam.type: {kind!a} is no IPAM plug-in")
     if kind == "dhcp":
         raise Failure(
             UNSUPPORTED_FIELD, "ipam.type: 'dhcp' needs the interface before the address", "use host-local"
