@@ -47,7 +47,7 @@ def test_namespaces_of_others_come_and_go(machine: Host) -> None:
     machine.weft("net", "connect", "lan", "netns:guest", "--ip", "203.0.113.200", "--ifname", "wire0")
     assert "203.0.113.200/24" in machine.ip("-br", "addr", "show", "wire0", netns="guest")
     machine.weft("net", "disconnect", "lan", "netns:guest")
-    assert differences(machine, before) == []
+    assert differences(machine, before, 20) == []
 
 
 MODES = ("private", "vepa", "bridge", "passthru", "source")
@@ -137,4 +137,4 @@ def test_nothing_is_left(machine: Host) -> None:
     machine.weft("run", "-d", "--name", "a", "--network", "lan", "--", "sleep", "1000")
     machine.weft("rm", "-f", "a")
     machine.weft("net", "rm", "lan")
-    assert differences(machine, before) == []
+    assert differences(machine, before, 20) == []

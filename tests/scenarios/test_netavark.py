@@ -88,7 +88,7 @@ def test_a_container_lives_and_ends(machine: Host, lan: Lan) -> None:
     assert machine.pings(lan.FAR, netns="c1"), "masqueraded"
     teardown(machine, "c1", said)
     teardown(machine, "c1", said)
-    assert differences(machine, before) == [], "the last member takes the network along"
+    assert differences(machine, before, 20) == [], "the last member takes the network along"
 
 
 def test_dns_and_the_array_of_two(machine: Host) -> None:
@@ -147,7 +147,7 @@ def test_a_namespace_that_is_gone_and_another_name(machine: Host) -> None:
     machine.ip("netns", "del", "c1")
     teardown(machine, "c1", web(name="renamed"))
     machine.sh("ip netns add c1\nip -n c1 link set lo up")
-    assert differences(machine, before) == []
+    assert differences(machine, before, 20) == []
     setup(machine, "c1", web())
     machine.ip("netns", "del", "c1")
     machine.ip("netns", "add", "c1")
@@ -158,7 +158,7 @@ def test_a_namespace_that_is_gone_and_another_name(machine: Host) -> None:
     assert {row["name"] for row in machine.weft_json("ps", "-a")} == {"podman:web", "podman:eeeeeeeeeeee"}
     for netns, said in (("c1", web()), ("c2", twin)):
         teardown(machine, netns, said)
-    assert differences(machine, before) == []
+    assert differences(machine, before, 20) == []
 
 
 def test_connect_and_disconnect(machine: Host) -> None:
@@ -267,7 +267,7 @@ def test_an_unmanaged_bridge_is_used_as_it_is(machine: Host, lan: Lan) -> None:
     refused = machine.run(["ping", "-c1", "-W0.3", "-I", "10.88.0.99", "10.88.0.1"], netns="c1", check=False)
     assert refused.returncode == 1, "its address is its own all the same"
     teardown(machine, "c1", said)
-    assert differences(machine, before) == []
+    assert differences(machine, before, 20) == []
 
 
 def test_macvlan(machine: Host, lan: Lan) -> None:
@@ -339,7 +339,7 @@ def test_plugins(machine: Host) -> None:
     error = 'plugin "mine" failed: exit code 1, message: setup error'
     done = call(machine, "setup", "c1", said, *where, check=False)
     assert json.loads(done.stdout) == {"error": error}
-    assert differences(machine, before) == [], "what stood in other networks went again"
+    assert differences(machine, before, 20) == [], "what stood in other networks went again"
     alone = podman.wish({"mine": (net, podman.place("10.9.0.2", "eth9"))})
     assert failed(machine, "teardown", "c1", alone, *where) == error
 
@@ -382,7 +382,7 @@ def test_errors_word_for_word(machine: Host) -> None:
     for data in ("", "[" * 10_000, "{}"):
         done = machine.run([*LINE, "setup", "/run/netns/c1"], input=data, check=False)
         assert done.returncode == 1 and list(json.loads(done.stdout)) == ["error"]
-    assert differences(machine, before) == []
+    assert differences(machine, before, 20) == []
 
 
 def test_networks_that_contradict(machine: Host) -> None:
@@ -423,9 +423,9 @@ def test_many_at_once(machine: Host) -> None:
     all_of("setup")
     assert len(machine.weft_json("ps", "-a")) == len(numbers)
     all_of("teardown")
-    assert differences(machine, with_names) == []
+    assert differences(machine, with_names, 20) == []
     machine.sh("".join([f"ip netns del m{n}\nrm /run/in{n}.json\n" for n in numbers]))
-    assert settle(machine, lambda: not differences(machine, before, 0.1))
+    assert settle(machine, lambda: not differences(machine, before, 0.1), 20)
 
 
 #: A setup takes some 25 ms; the fast one among them dies between its first durable change and its last.
@@ -453,7 +453,7 @@ def test_killed_in_the_middle(machine: Host, milliseconds: int) -> None:
     )
     call(machine, "teardown", "c1", web())
     machine.run(["rm", "/run/in.json"])
-    assert differences(machine, before) == []
+    assert differences(machine, before, 20) == []
 
 
 def test_teardown_cannot_be_interrupted(machine: Host) -> None:

@@ -15,9 +15,7 @@ from weft.core.ops.link import LinkUp
 from weft.core.ops.route import DefaultRoute
 from weft.core.plan.plan import Plan
 from weft.core.record import Record
-from weft.engine import container, dns, driven, events, ports, whole
-from weft.engine.lease import Claims
-from weft.engine.request import check_join
+from weft.engine import dns, driven, events, whole
 from weft.engine.work import CONNECT, DISCONNECT
 
 TYPE_CHECKING = False
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
 
     from weft.core.model.publish import Publish
     from weft.core.model.target import Target
+    from weft.engine import container
+    from weft.engine.lease import Claims
     from weft.engine.request import Join
     from weft.engine.work import Work
 
@@ -50,6 +50,10 @@ def connect(
 ) -> Endpoint:
     """Connects a container or TARGET to ``join.network``. Conflict when it is in that network already, or the
     address is taken; NotFound, BadInput, Exhausted."""
+    # Whoever only leaves a network needs none of this.
+    from weft.engine.lease import Claims
+    from weft.engine.request import check_join
+
     check_join(join)
     target = parse_target(name)
     with work.machine.lock():
@@ -87,6 +91,8 @@ def _connect(
 ) -> Endpoint:
     join = join._replace(network=network.name)
     others = [e for _, e in members] + _taken_names(work, sandbox, netns)
+    from weft.engine import container, ports
+
     endpoint, chosen = container.decide_endpoint(work, network, sandbox.name, join, claims, others)
     ((_, endpoint),) = ports.published(work, [(network, endpoint)], publish, claims)
     after = (*members, (network, endpoint))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from weft.core.drivers import bridge
 from weft.core.ops.hop import RefusalDel
 from weft.core.ops.link import LinkDel
-from weft.core.ops.traffic import unshaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,13 +33,22 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
     return (*taken, *macvlan.network_wants(hosts))
 
 
+def _unshaped(endpoint: Endpoint) -> tuple[Op, ...]:
+    """The device that queues what a container sends, where its engine has asked for one."""
+    if not endpoint.options:
+        return ()
+    from weft.core.ops.traffic import unshaped  # not for every command
+
+    return unshaped(endpoint)
+
+
 def unplugged(network: Network, endpoint: Endpoint, where: str) -> tuple[Op, ...]:
     """What takes a container's link away; ``where``: its namespace, "" when that is gone."""
     refusals = [h for h in endpoint.routes if h.type != "unicast"] if where else []
     left: list[Op] = told(network, endpoint, where or endpoint.container)
     left += [RefusalDel(h.to, h.type, where, h.metric) for h in refusals]
     if network.bridged:
-        return (LinkDel(endpoint.host_ifname, endpoint.mark), *unshaped(endpoint), *left)
+        return (LinkDel(endpoint.host_ifname, endpoint.mark), *_unshaped(endpoint), *left)
     if network.remote:
         return tuple(left)
     return (*([LinkDel(endpoint.ifname, endpoint.mark, where)] if where else []), *left)

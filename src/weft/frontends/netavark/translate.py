@@ -8,7 +8,6 @@ from weft.core.model.names import check_hostname, check_name
 from weft.core.model.network import DEFAULT, HOST_IFNAME
 from weft.core.model.publish import Publish
 from weft.core.record import Record
-from weft.engine.request import Join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from weft.core.model.address import Subnet
     from weft.engine.network import NetworkRequest
+    from weft.engine.request import Join
     from weft.frontends.netavark.read import Net, Place, Port, Range, Way, Wish
 
 OWN = ("bridge", "macvlan", "ipvlan")
@@ -196,6 +196,8 @@ def _dns(net: Net, port: int) -> tuple[tuple[str, str], ...]:
 
 def join(place: Place, hostname: str) -> Join:
     """A container's part in a network. BadInput."""
+    from weft.engine.request import Join
+
     net = place.net
     found = subnets(net)
     if not place.addresses:
