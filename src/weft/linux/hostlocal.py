@@ -41,6 +41,7 @@ class Ledger:
                 0o600,
             )
             flock(self._fd, LOCK_EX)
+            self._unlink(self._part)  # of one that was killed
         except OSError as error:
             raise StoreError(f"ipam.dataDir: cannot lock {self._folder}: {error.strerror}") from None
         return self
@@ -90,18 +91,28 @@ class Ledger:
     def take(self, name: str, container: str, ifname: str) -> bool:
         """Gives an address to a container; False when somebody has it. A crash leaves it whole or not at
         all."""
-        part = f"{self._folder}/.weft"
         try:
-            self._write(part, f"{container}{_BREAK}{ifname}")
+            self._write(self._part, f"{container}{_BREAK}{ifname}")
             try:
-                posix.link(part, f"{self._folder}/{name}")
+                posix.link(self._part, f"{self._folder}/{name}")
             except FileExistsError:
                 return False
             finally:
-                posix.unlink(part)
+                posix.unlink(self._part)
         except OSError as error:
             raise StoreError(f"ipam.dataDir: cannot write {self._folder}/{name}: {error.strerror}") from None
         return True
+
+    @property
+    def _part(self) -> str:
+        """What is written whole before it gets its name."""
+        return f"{self._folder}/.weft"
+
+    def _unlink(self, path: str) -> None:
+        try:
+            posix.unlink(path)
+        except FileNotFoundError:
+            pass
 
     def _write(self, path: str, text: str) -> None:
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
@@ -116,9 +127,7 @@ class Ledger:
         if frozenset(name) - _DIGITS:
             raise BadInput(f"{name!a} is not an address")
         try:
-            posix.unlink(f"{self._folder}/{name}")
-        except FileNotFoundError:
-            pass
+            self._unlink(f"{self._folder}/{name}")
         except OSError as error:
             raise StoreError(f"ipam.dataDir: cannot remove {self._folder}/{name}: {error.strerror}") from None
 
@@ -130,7 +139,7 @@ class Ledger:
         """Notes that."""
         path = f"{self._folder}/last_reserved_ip.{place}"
         try:
-            self._write(f"{path}.weft", text)
-            posix.rename(f"{path}.weft", path)
+            self._write(self._part, text)
+            posix.rename(self._part, path)
         except OSError as error:
             raise StoreError(f"ipam.dataDir: cannot write {path}: {error.strerror}") from None
