@@ -74,7 +74,8 @@ def find(name: str, sockets: str = SOCKETS, specs: tuple[str, ...] = SPECS) -> P
                 if os.path.exists(path):
                     return _spec(path)
     raise NotFound(
-        f"no driver {name!a}", f"weft has bridge; a plug-in's socket would be {sockets}/{name}.sock"
+        f"no driver {name!a}",
+        f"weft has bridge, macvlan and ipvlan; a plug-in's socket would be {sockets}/{name}.sock",
     )
 
 
