@@ -386,20 +386,11 @@ def freeze(op: CgroupFreeze | CgroupThaw, stop: bool) -> None:
 
 def _frozen_events(directory: str) -> bool:
     """Version 2 tells when all have stopped (cgroup.events)."""
-    from select import POLLPRI, poll
-    from time import monotonic
+    from weft.linux.waiting import until
 
-    until = monotonic() + _PATIENCE
     fd = posix.open(f"{directory}/cgroup.events", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        waiting = poll()
-        waiting.register(fd, POLLPRI)
-        while b"frozen 1" not in posix.pread(fd, 4096, 0):
-            left = until - monotonic()
-            if left <= 0:
-                return False
-            waiting.poll(left * 1000)
-        return True
+        return until(fd, lambda: b"frozen 1" in posix.pread(fd, 4096, 0), _PATIENCE)
     finally:
         posix.close(fd)
 

@@ -99,23 +99,13 @@ def bind_etc(name: str, say: Callable[[str], None]) -> None:
 def wait_mounted(path: str, seconds: float) -> bool:
     """Whether something is mounted on a path, waiting until it is: the mount table tells when it changes
     (proc_pid_mountinfo(5))."""
-    import os
-    from select import POLLPRI, poll
-    from time import monotonic
+    from weft.linux.waiting import until
 
-    until = monotonic() + seconds
-    table = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    table = posix.open("/proc/self/mountinfo", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        waiting = poll()
-        waiting.register(table, POLLPRI)
-        while not _is_mounted(path):
-            left = until - monotonic()
-            if left <= 0:
-                return False
-            waiting.poll(left * 1000)
-        return True
+        return until(table, lambda: _is_mounted(path), seconds)
     finally:
-        os.close(table)
+        posix.close(table)
 
 
 def _is_mounted(path: str) -> bool:

@@ -18,6 +18,11 @@ _SHOWN = 64
 
 def parse(data: bytes, what: str) -> Field:
     """A document of UTF-8 JSON (RFC 8259) that is an object. BadInput says what is wrong with ``what``."""
+    return Field(read(data, what), "")
+
+
+def read(data: bytes, what: str) -> dict[str, Any]:
+    """The same as the value itself."""
     try:
         found = load(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -26,10 +31,9 @@ def parse(data: bytes, what: str) -> Field:
         raise BadInput(f"{what} is nested too deep") from None
     except ValueError as error:  # also an integer of more digits than Python reads
         raise BadInput(f"{what} is not JSON: {str(error)[:200]}") from None
-    root = Field(found, "")
     if not isinstance(found, dict):
         raise BadInput(f"{what} is not a JSON object")
-    return root
+    return found
 
 
 class Field:

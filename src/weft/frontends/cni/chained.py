@@ -57,7 +57,7 @@ def _check_portmap(conf: Loose) -> None:
         field = conf.get(key)
         if field.full():
             raise Failure(
-                UNSUPPORTED_FIELD, f"{field.path}: {str(field.raw())[:64]!a} is not supported: {why}"
+                UNSUPPORTED_FIELD, f"{field.path}: {str(field.value())[:64]!a} is not supported: {why}"
             )
     if not conf.get("snat").flag(True):
         raise Failure(

@@ -112,7 +112,7 @@ def _refuse(conf: Loose, which: dict[str, str]) -> None:
         field = conf.get(key)
         if field.full():
             raise Failure(
-                UNSUPPORTED_FIELD, f"{field.path}: {str(field.raw())[:64]!a} is not supported: {why}"
+                UNSUPPORTED_FIELD, f"{field.path}: {str(field.value())[:64]!a} is not supported: {why}"
             )
 
 
@@ -193,8 +193,8 @@ def _mac(conf: Loose, call: Call) -> str:
 def _aliases(run: Loose) -> tuple[str, ...]:
     """nerdctl's and Podman's: names of the container in this network. Podman's are by network, too."""
     field = run.get("aliases")
-    texts = list(field.texts()) if not isinstance(field.raw(), dict) else []
-    for _, names in field.members() if isinstance(field.raw(), dict) else ():
+    texts = list(field.texts()) if not isinstance(field.value(), dict) else []
+    for _, names in field.members() if isinstance(field.value(), dict) else ():
         texts += names.texts()
     return tuple(dict.fromkeys([check_hostname(text.lower(), "alias") for text in texts]))
 

@@ -6,9 +6,8 @@ Runtimes and plug-ins are written in Go, whose decoder takes a key in any case: 
 
 from __future__ import annotations
 
-from weft.core.model import jsontext
 from weft.core.model.errors import BadInput
-from weft.core.oci.fields import MISSING, Field
+from weft.core.oci.fields import MISSING, Field, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,23 +30,10 @@ class Loose(Field):
         low = key.lower()
         return next((value for name, value in members.items() if name.lower() == low), MISSING)
 
-    def raw(self) -> Any:
-        """The value as it came."""
-        return self._value
-
 
 def document(data: bytes, what: str) -> Loose:
     """The document on stdin, or a plug-in's answer: an object. BadInput."""
-    try:
-        found = jsontext.load(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{what} is not UTF-8 at byte {error.start}") from None
-    except (RecursionError, MemoryError):
-        raise BadInput(f"{what} is nested too deep") from None
-    except ValueError as error:  # also an integer of more digits than Python reads
-        raise BadInput(f"{what} is not JSON: {str(error)[:200]}") from None
-    if not isinstance(found, dict):
-        raise BadInput(f"{what} is not a JSON object")
+    found = read(data, what)
     _check_depth(found, what)
     return Loose(found, "")
 

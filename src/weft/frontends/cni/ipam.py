@@ -302,7 +302,7 @@ def delegate(kind: str, call: Call, conf: Loose, command: str) -> Loose | None:
     from weft.frontends.cni.field import document
     from weft.wiring import run_plugin
 
-    data = jsontext.dump(conf.raw()).encode()
+    data = jsontext.dump(conf.value()).encode()
     status, said = run_plugin(kind, call.path, command, data)
     if status == 0 and command != "ADD":
         return None

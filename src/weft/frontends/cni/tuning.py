@@ -195,7 +195,7 @@ def _put_back(work: Work, call: Call, conf: Loose, was: Loose) -> None:
         field = was.get(key)
         if field and not (word == "address" and _is_member(work, call, conf)):
             flag = word in ("promisc", "allmulticast")
-            value = ("on" if field.flag() else "off") if flag else str(field.raw())
+            value = ("on" if field.flag() else "off") if flag else str(field.value())
             value = check_mac(value) if word == "address" else value
             ops.append(LinkTune(call.ifname, word, value, _value(link, word), call.netns))
     for error in work.machine.revert(Plan(tuple(ops))):
