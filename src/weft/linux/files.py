@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from weft.core.ops.base import Op
 
-_PAGE = 4096
+#: What readers of a hosts file read at a time: musl's stdio so much, the GNU C library's a page of four.
+_PIECE = 1024
 _SMALL = 1 << 16
 #: How many bytes of comments a hosts file may hold beside as many as it has lines.
 _SLACK = 1 << 13
@@ -106,7 +107,7 @@ def make_hosts(path: str, lines: tuple[str, ...] = ()) -> None:
 
 
 # A network's hosts file is bound into every member's /etc/hosts, so its inode may not be replaced; and
-# somebody may be reading it, in pieces of 4 KiB (stdio). So no byte of a line that stands changes or moves
+# somebody may be reading it, in pieces. So no byte of a line that stands changes or moves
 # but its first, which makes a comment of it.
 
 
@@ -121,13 +122,14 @@ def add_hosts(path: str, lines: str) -> None:
 
 
 def _paged(lines: Iterable[bytes], at: int) -> list[bytes]:
-    """Lines to be written at an offset, with blank ones so that none lies across the edge of a page.
+    """Lines to be written at an offset, with blank ones so that none lies across the edge of a piece.
 
-    The kernel shows others what is appended page by page.
+    Who has read the beginning of a line must not find another thing in place of its end. And the kernel shows
+    others what is appended page by page.
     """
     found = []
     for line in lines:
-        room = -at % _PAGE
+        room = -at % _PIECE
         if 0 < room < len(line):
             found.append(b"\n" * room)
             at += room
@@ -197,7 +199,7 @@ def _close_gaps(fd: int, live: list[bytes], size: int) -> None:
     """Moves all lines to the front; while they are made there, as comments, they are at the end too."""
     posix.pwrite(fd, b"".join(_paged(live, size)), size)
     _comment_out(fd, size, lambda _: True)
-    posix.pwrite(fd, ((b"#" * (_PAGE - 1) + b"\n") * (size // _PAGE + 1))[: size - 1] + b"\n", 0)
+    posix.pwrite(fd, ((b"#" * (_PIECE - 1) + b"\n") * (size // _PIECE + 1))[: size - 1] + b"\n", 0)
     moved = _paged(live, 0)
     posix.pwrite(fd, b"".join([line if line[:1] in _DEAD else b"#" + line[1:] for line in moved]), 0)
     at = 0
