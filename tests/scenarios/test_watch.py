@@ -112,7 +112,7 @@ def test_the_hosts_own_ids_are_left_alone(host: Host) -> None:
     host.ip("netns", "add", "red")
     with watching(host) as heard:
         host.ip("netns", "add", "blue")
-        heard.event("born", ns="blue")
+        heard.event("named", ns="blue")
         assert host.ip("netns", "list-id") == ""
 
 
