@@ -203,6 +203,9 @@ def test_neighbours(ground: Ground) -> None:
             asked = "default-ctd" if name == "ctd" else name
             answer = ground.inside(one, "nslookup", asked).stdout
             assert all(f"Address: {a}\n" in answer for a in ground.addresses()[full]), (one, answer)
+    for one in MEMBERS:
+        answer = ground.inside(one, "nslookup", "own.blue").stdout
+        assert all(f"Address: {a}\n" in answer for a in ground.addresses()["own"]), (one, answer)
     rows = {row["name"]: row for row in host.weft_json("ps", "-a")}
     assert set(rows) == set(ground.addresses())
     assert {row["state"] for row in rows.values()} == {"running"}
@@ -342,3 +345,21 @@ def test_nothing_is_given_twice(ground: Ground) -> None:
         late.remove(kind)
     assert ground.now() == members
     ground.all_is_well()
+
+
+def test_podman_without_a_range_of_its_own(ground: Ground) -> None:
+    """It chooses what another has: refused, and the next start has the next address."""
+    ground.type(
+        "podman network create --subnet 10.6.0.0/24 red\n"
+        "weft net create red --subnet 10.6.0.0/24\n"
+        "weft run -d --name own --network red --ip 10.6.0.2 --rootfs /run/box -- serve own\n"
+    )
+    line = ("podman", "run", "-d", "--name", "pod", "--network", "red", "--rootfs", BOX, "serve", "pod")
+    refused = ground.do(*line)
+    assert "address 10.6.0.2 is taken by container own" in refused.stderr
+    ground.do("podman", "rm", "-f", "-t0", "pod")
+    assert ground.do(*line).returncode == 0
+    assert ground.host.weft_json("inspect", "podman:pod")[0]["networks"]["red"]["addresses"] == [
+        "10.6.0.3/24"
+    ]
+    ground.type("podman rm -f -t0 pod\nweft rm -f own\nweft net rm red\n")
