@@ -69,6 +69,7 @@ class FakeMachine(Counted, Apart, Names):
         self.strangers: list[Space] = []
         self.tables: dict[str, str] = {}
         self.routes: list[RouteFact] = []
+        self.kept: list[RouteFact] = []
         self.nameservers: tuple[Address, ...] = ()
         self.servers: tuple[str, ...] = ("203.0.113.53",)
         self.forwarding = False
@@ -263,7 +264,8 @@ class FakeMachine(Counted, Apart, Names):
 
     def host_facts(self) -> HostFacts:
         links, tables = tuple(self.links.values()), tuple(self.tables.items())
-        return HostFacts(links, tuple(self.routes), tables, self.forwarding, self.nameservers)
+        facts = HostFacts(links, tuple(self.routes), tables, self.forwarding, self.nameservers)
+        return facts._replace(kept=tuple(self.kept))
 
     def network_facts(self, bridge: str) -> NetworkFacts:
         tables = tuple((f, self.tables[f]) for f in ("inet", "bridge") if f in self.tables)

@@ -133,7 +133,10 @@ def furnish(host: Host) -> None:
 
 def test_what_other_engines_keep(host: Host) -> None:
     furnish(host)
-    found = {(str(f.subnet), f.by, f.bridge) for f in engine_subnets(f"/proc/{host.pid}/root")}
+    facts = engine_subnets(f"/proc/{host.pid}/root")
+    names = {f.by.rpartition(" ")[0]: f.name for f in facts if f.by.endswith(("podnet", "cnet", "default"))}
+    assert names == {"Podman's network": "podnet", "the CNI network": "cnet", "libvirt's network": ""}
+    found = {(str(f.subnet), f.by, f.bridge) for f in facts}
     assert found >= {
         ("10.81.0.0/24", "Podman's network podnet", "podman1"),
         ("fd81::/64", "Podman's network podnet", "podman1"),

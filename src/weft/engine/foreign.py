@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         def gateways(self) -> tuple[str, ...]: ...
         @property
         def internal(self) -> bool: ...
+        @property
+        def options(self) -> tuple[tuple[str, str], ...]: ...
 
     #: A network to be in, and what is published there.
     Wish = tuple[Join, tuple[Publish, ...]]
@@ -74,7 +76,7 @@ def stands(work: Work, request: Wanted) -> bool:
     """Whether ``ensure`` would only find what is there: a look without the lock, and without all that makes a
     network. Subnets and gateways are as the network's own words are, one gateway a subnet."""
     found = work.store.find_network(request.name)
-    if found is None or (request.bridge and request.bridge != found.bridge):
+    if found is None or _elsewhere(found, request):
         return False
     pools = {(str(p.subnet), str(p.gateway)) for p in found.pools}
     wanted = set(zip(request.subnets, request.gateways, strict=True))
@@ -91,11 +93,18 @@ def disagreement(found: Network, checked: Checked) -> str:
     gateway = next((g for g in asked.gateways if g not in has.values()), None)
     if gateway is not None:
         return f"has the gateway {', '.join(map(str, has.values()))}, not {gateway}"
-    if request.bridge and request.bridge != found.bridge:
+    if _elsewhere(found, request):
         return f"is on the bridge {found.bridge}, not {request.bridge}"
     if request.internal != found.internal:
         return f"is {'' if found.internal else 'not '}internal"
     return ""
+
+
+def _elsewhere(found: Network, request: Wanted) -> bool:
+    """Whether a network is not on the bridge that an engine has for it. Podman makes a name up for each, so
+    for one that the user made it means nothing; but a bridge to be used as it is is meant."""
+    theirs = ENGINE in dict(found.labels) or dict(request.options).get("unmanaged") == "true"
+    return theirs and bool(request.bridge) and request.bridge != found.bridge
 
 
 def attach(work: Work, target: str, called: Called, wishes: Sequence[Wish]) -> tuple[Endpoint, ...]:

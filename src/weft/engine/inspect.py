@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from weft.core.boundary import Store
     from weft.core.model.network import Endpoint, Network, Pool, Sandbox
     from weft.core.model.policy import Health
     from weft.core.model.state import Life, State
@@ -68,19 +69,19 @@ def _subnet(work: Work, network: Network, pool: Pool) -> dict[str, Any]:
     }
 
 
-def called(work: Work, name: str) -> str:
+def called(store: Store, name: str) -> str:
     """What a container of another engine is called there, ``docker:web``, where weft had to give it a name
     before that was known."""
     engine, colon, _ = name.partition(":")
-    if not colon or not work.store.has_container(name):
+    if not colon or not store.has_container(name):
         return name
-    known = dict(work.store.container(name)[0].labels).get(f"{engine}.name")
+    known = dict(store.container(name)[0].labels).get(f"{engine}.name")
     return f"{engine}:{known}" if known else name
 
 
 def _endpoint(work: Work, network: Network, endpoint: Endpoint) -> dict[str, Any]:
     return {
-        "container": called(work, endpoint.container),
+        "container": called(work.store, endpoint.container),
         "ifname": endpoint.ifname,
         "host_ifname": endpoint.host_ifname if network.bridged else "",
         "mac": endpoint.hardware,
@@ -92,7 +93,7 @@ def _endpoint(work: Work, network: Network, endpoint: Endpoint) -> dict[str, Any
 
 def publishes(work: Work, endpoint: Endpoint) -> list[dict[str, Any]]:
     """The published ports of an endpoint."""
-    name = called(work, endpoint.container)
+    name = called(work.store, endpoint.container)
     return [
         {
             "container": name,
@@ -152,7 +153,7 @@ def _container(
     spaces = work.machine.inodes_of(state.pid) if running and state.pid else {}
     return {
         "id": sandbox.id,
-        "name": called(work, sandbox.name),
+        "name": called(work.store, sandbox.name),
         "engine": sandbox.name.partition(":")[0] if sandbox.target else "weft",
         "hostname": sandbox.hostname,
         "labels": dict(sandbox.labels),

@@ -104,6 +104,10 @@ def _given(
     owner = "of this batch" if (network.name, wanted) in claims.addresses else ""
     if not owner and network.name not in claims.planned:
         owner = store.address_holder(network.name, wanted)
+    if owner:
+        from weft.engine.inspect import called
+
+        owner = called(store, owner)
     ipam.check_free(pool, wanted, owner)
     return Cidr(wanted, pool.subnet.prefix)
 

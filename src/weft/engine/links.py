@@ -132,7 +132,7 @@ class Atlas:
             other = self.other(seen)
             found = owner_of(other.link.altnames, other.link.alias) if other else None
         if found is not None and found.kind == "container" and found.root == self._root:
-            found = found._replace(name=called(self._work, found.name))
+            found = found._replace(name=called(self._work.store, found.name))
         return owner_text(found, self._root)
 
     def row(self, seen: Seen) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from weft.engine.work import NETWORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from weft.core.model.facts import BridgeFact, HostFacts
+    from weft.core.model.facts import BridgeFact, HostFacts, RouteFact
     from weft.engine.pools import Asked
     from weft.engine.work import Work
 
@@ -193,10 +193,17 @@ def _make(work: Work, network: Network, facts: HostFacts, known: tuple[Network, 
 
 def _others(network: Network, facts: HostFacts) -> HostFacts:
     """Whose subnets a network must stay clear of: whoever uses a LAN that is there has its subnet from the
-    user; and an engine that says what it wants is not kept from it by what stands in a file of engines."""
+    user; an engine that says what it wants is not kept from it by what stands in a file of engines; and an
+    engine's network of the same name and subnet is this one, as that engine knows it."""
     if not network.managed and not network.remote:
         return facts._replace(routes=(), kept=())
-    return facts._replace(kept=()) if ENGINE in dict(network.labels) else facts
+    if ENGINE in dict(network.labels):
+        return facts._replace(kept=())
+    return facts._replace(kept=tuple([k for k in facts.kept if not _same(network, k)]))
+
+
+def _same(network: Network, kept: RouteFact) -> bool:
+    return kept.name == network.name and any(p.subnet == kept.subnet for p in network.pools)
 
 
 def _tell(work: Work, network: Network, facts: HostFacts) -> None:

@@ -59,9 +59,11 @@ def claim_ports(
         near = claims.ports.setdefault((publish.proto, publish.host_port), [])
         owner = _port_owner(work, publish, claims)
         if owner:
+            from weft.engine.inspect import called
+
             raise Conflict(
                 f"port {publish.host_port}/{publish.proto} on {publish.host}"
-                f" is published by container {owner}",
+                f" is published by container {called(work.store, owner)}",
                 "choose another host port",
             )
         near.append(publish)

@@ -33,18 +33,18 @@ def engine_subnets(prefix: str = "") -> tuple[RouteFact, ...]:
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 continue
             for subnet in subnets:
-                facts += _fact(subnet, f"{who} network {name}", bridge)
+                facts += _fact(subnet, f"{who} network {name}", bridge, "" if read is _libvirt else name)
     return tuple(facts)
 
 
-def _fact(text: str, by: str, bridge: str) -> list[RouteFact]:
+def _fact(text: str, by: str, bridge: str, name: str) -> list[RouteFact]:
     """Host bits may be set, as in libvirt's ``<ip address>``."""
     try:
         address, slash, prefix = text.partition("/")
         whole = parse_subnet(f"{_base(address, int(prefix))}/{prefix}") if slash else None
     except (BadInput, ValueError):
         return []
-    return [] if whole is None else [RouteFact(whole, by, bridge)]
+    return [] if whole is None else [RouteFact(whole, by, bridge, name)]
 
 
 def _base(address: str, prefix: int) -> str:

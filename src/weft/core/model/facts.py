@@ -16,11 +16,13 @@ class LinkFact(Record):
 
 class RouteFact(Record):
     """A subnet that the host routes or is on, or that another engine keeps, and by what or whom. ``bridge``:
-    of the engine's network that has it."""
+    of the engine's network that has it; ``name``: that network's, where its engine can use weft's of that
+    name."""
 
     subnet: Subnet
     by: str
     bridge: str = ""
+    name: str = ""
 
 
 class HostFacts(Record):
