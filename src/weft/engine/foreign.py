@@ -97,6 +97,9 @@ def disagreement(found: Network, checked: Checked) -> str:
         return f"is on the bridge {found.bridge}, not {request.bridge}"
     if request.internal != found.internal:
         return f"is {'' if found.internal else 'not '}internal"
+    for key, value in request.options:
+        if key in ("vlan", "vrf") and found.option(key) != value:
+            return f"is in the {key} {found.option(key) or 'none'}, not {value}"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.core.drivers.bridge import LENT
+from weft.core.drivers.bridge import FILTERS, LENT
 from weft.core.ipam.pool import room
 from weft.core.model.clock import shown
 from weft.core.model.policy import signal_name
@@ -51,7 +51,7 @@ def _network(work: Work, network: Network) -> dict[str, Any]:
 
 def _options(network: Network) -> dict[str, str]:
     """As they were given, and the IPAM driver."""
-    own = {k: v for k, v in network.options if k != LENT and not k.startswith("remote.")}
+    own = {k: v for k, v in network.options if k not in (LENT, FILTERS) and not k.startswith("remote.")}
     return {**own, **dict(network.given_options), **({"ipam": network.ipam} if network.ipam else {})}
 
 

@@ -103,8 +103,7 @@ def _check(request: NetworkRequest) -> Checked:
         raise BadInput(f"MTU {request.mtu} is not between {low} and {high}")
     if not third and request.driver != "bridge":
         _check_sublink(request)
-    if given.get("unmanaged") == "true" and not request.bridge:
-        raise BadInput("option unmanaged needs --bridge", "a bridge that is there is used as it is")
+    _check_bridge(request, given)
     if request.nat not in ("", "nat", "routed"):
         raise BadInput(f"--nat {request.nat!a} is not nat or routed")
     if request.internal and request.nat == "routed":
@@ -112,6 +111,32 @@ def _check(request: NetworkRequest) -> Checked:
             "--internal conflicts with --nat routed", "an internal network has no way out and none in"
         )
     return Checked(request, asked)
+
+
+def _check_bridge(request: NetworkRequest, given: dict[str, str]) -> None:
+    """Options that need or shut out one another."""
+    if given.get("unmanaged") == "true" and not request.bridge:
+        raise BadInput("option unmanaged needs --bridge", "a bridge that is there is used as it is")
+    if given.get("preserve_default_vlan") and not given.get("vlan"):
+        raise BadInput("option preserve_default_vlan needs the option vlan")
+    if "vrf" in given:
+        _check_vrf(request, given)
+
+
+def _check_vrf(request: NetworkRequest, given: dict[str, str]) -> None:
+    """What a network in a VRF cannot be: its packets are seen coming by the VRF, not by its bridge."""
+    why = "packets of a bridge in a VRF are seen coming by the VRF"
+    if request.internal:
+        raise BadInput(
+            "--internal conflicts with the option vrf", f"{why}: a VRF without a way out is internal"
+        )
+    for key in ("exposed", "unmanaged", "ptp"):
+        if given.get(key) == "true":
+            raise BadInput(f"option {key} conflicts with the option vrf", why)
+    if given.get("isolate", "strict") != "strict":
+        raise BadInput("options isolate and vrf conflict", f"{why}: a network in a VRF mixes with no other")
+    if given.get("dns") == "true":
+        raise BadInput("options dns and vrf conflict", "the DNS server is not in the VRF: give members --dns")
 
 
 def _check_sublink(request: NetworkRequest) -> None:
@@ -172,6 +197,10 @@ def _make(work: Work, network: Network, facts: HostFacts, known: tuple[Network, 
     if network.bridged:
         found = _check_host(work, network, facts, known)
         network = network if found is None else _adopted(network, found)
+        if network.vlan or network.vrf:
+            from weft.engine import vlan
+
+            network = vlan.placed(network, facts, found, known)
     elif not network.remote:
         network = _on_parent(work, network, facts)
     pools.check_clashes(network.pools, network.device, _others(network, facts), known)
@@ -332,13 +361,14 @@ def _plan(work: Work, network: Network, facts: HostFacts, first: bool) -> Plan:
                 ops.append(TableDel(op.family, op.table))
             if first or not there:
                 ops.append(op)
-    if network.managed and not network.internal:
-        ops += _forwarding(network, facts)
+    onward = _forwarding(network, facts) if network.managed and not network.internal else []
+    # Forwarding stays on when a plan fails: where the kernel may refuse a bridge's VLAN, that is seen before.
+    early, late = ((), onward) if network.vlan else (onward, ())
     from weft.core.firewall.foreign import foreign_wants  # much to import, and not for every command
 
     wanted = driven.network_wants(network, work.hosts_file(network.name))
     other = foreign_wants(network, work.machine.foreign_facts()) if network.managed else ()
-    return Plan((*ops, *wanted, *other, *dns.wants(network)))
+    return Plan((*ops, *early, *wanted, *other, *dns.wants(network), *late))
 
 
 def _forwarding(network: Network, facts: HostFacts) -> list[Op]:

@@ -488,7 +488,8 @@ def _alike(a: Op, b: Op) -> bool:
 
 def _awaits(first: Op, op: Op) -> bool:
     """Whether an address is for a bridge of the same group: it has no number before that is sent."""
-    return isinstance(first, BridgeAdd) and isinstance(op, AddressAdd)
+    born = isinstance(first, BridgeAdd) and isinstance(op, AddressAdd)
+    return born or (op.later and not first.later)
 
 
 def _owner(index: int, counts: Sequence[int]) -> int:

@@ -32,8 +32,9 @@ def look(hands: Hands, run_dir: str, sysctls: Iterable[str]) -> Inventory:
     payloads = hands.route.dump(rt.dump_links())
     found = [rt.get_link(p) for p in payloads]
     names = {link.ifindex: link.ifname or "" for link in found}
+    pvids = _pvids(hands.route) if any(_filters(link) for link in found) else {}
     return Inventory(
-        links=tuple([_link(link, names) for link in found]),
+        links=tuple([_link(link, names, pvids) for link in found]),
         addresses=_addresses(hands.route, names),
         tables=tables(hands.filter),
         rules=_rules(hands.route),
@@ -45,7 +46,19 @@ def look(hands: Hands, run_dir: str, sysctls: Iterable[str]) -> Inventory:
     )
 
 
-def _link(link: rt.Link, names: dict[int, str]) -> SeenLink:
+def _filters(link: rt.Link) -> bool:
+    return link.bridge is not None and bool(link.bridge.vlan_filtering)
+
+
+def _pvids(route: Netlink) -> dict[int, int]:
+    """In which VLAN each port is, and each bridge itself: asked where a bridge knows VLANs."""
+    from weft.core.wire.vlan import dump_vlans, get_vlans
+
+    ports = [get_vlans(payload) for payload in route.dump(dump_vlans())]
+    return {port.ifindex: vlan.vid for port in ports for vlan in port.vlans if vlan.pvid}
+
+
+def _link(link: rt.Link, names: dict[int, str], pvids: dict[int, int]) -> SeenLink:
     return SeenLink(
         ifname=link.ifname or "",
         kind=link.kind or "",
@@ -58,6 +71,9 @@ def _link(link: rt.Link, names: dict[int, str]) -> SeenLink:
         isolated=bool(link.port is not None and link.port.isolated),
         hairpin=bool(link.port is not None and link.port.hairpin),
         group=link.group or 0,
+        filters=_filters(link),
+        vlan=(link.bridge.default_pvid or 0) if link.bridge is not None and _filters(link) else 0,
+        pvid=pvids.get(link.ifindex, 0),
     )
 
 

@@ -7,7 +7,15 @@ import posix
 
 from weft.core.model.address import Address, Cidr, Subnet, from_packed, parse_address
 from weft.core.model.errors import BadInput, NotPermitted, Unsupported
-from weft.core.model.facts import BridgeFact, HostFacts, LinkFact, NetworkFacts, PlaceFacts, RouteFact
+from weft.core.model.facts import (
+    BridgeFact,
+    HostFacts,
+    LinkFact,
+    NetworkFacts,
+    PlaceFacts,
+    RouteFact,
+    VrfFact,
+)
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import rtnetlink as rt
 from weft.linux import files, netns
@@ -61,7 +69,26 @@ def host(hands: Hands) -> HostFacts:
         uplink_mtu=_uplink_mtu(hands, found),
         uplink=_uplink(hands, links),
         machine=_machine_id(),
+        vrfs=_vrfs(hands, found),
+        # Not there before the module is loaded: then there is no VRF either, and whoever makes one loads it.
+        knows_vrfs=bool(files.read_sysctl("net/vrf/strict_mode")),
     )
+
+
+def _vrfs(hands: Hands, links: list[rt.Link]) -> tuple[VrfFact, ...]:
+    """The VRFs, each with the MTU that a network in it has where nobody says another."""
+    vrfs = [link for link in links if link.kind == "vrf" and link.options is not None]
+    if not vrfs:
+        return ()
+    from weft.core.wire.vlan import get_vrf
+
+    routes, mtus = _default_routes(hands), {link.ifindex: link.mtu or 1500 for link in links}
+    found = []
+    for link in vrfs:
+        table = get_vrf(link.options or b"")
+        ways = [mtus[r.oif] for r in routes if r.table == table and r.oif in mtus]
+        found.append(VrfFact(link.ifname or "", table, min(ways, default=1500)))
+    return tuple(found)
 
 
 def _default_routes(hands: Hands) -> list[rt.Route]:
@@ -107,7 +134,17 @@ def bridge(hands: Hands, ifname: str) -> BridgeFact:
     link = rt.get_link(hands.route.ask(rt.get_link_request(name=ifname)))
     found = [rt.get_address(p) for p in hands.route.dump(rt.dump_addresses())]
     cidrs = [Cidr(from_packed(a.address), a.prefixlen) for a in found if a.ifindex == link.ifindex]
-    return BridgeFact(tuple(cidrs), link.mtu or 1500)
+    return BridgeFact(tuple(cidrs), link.mtu or 1500, _filters(link), _master(hands, link))
+
+
+def _filters(link: rt.Link) -> bool:
+    return link.bridge is not None and bool(link.bridge.vlan_filtering)
+
+
+def _master(hands: Hands, link: rt.Link) -> str:
+    if not link.master:
+        return ""
+    return rt.get_link(hands.route.ask(rt.get_link_request(link.master))).ifname or ""
 
 
 def _address(text: str) -> Address | None:

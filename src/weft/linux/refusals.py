@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def explain(op: Op, error: Refusal) -> WeftError:
     """A refusal in the reader's words: what failed, on which object, what to do."""
     from weft.core.ops.sublink import SublinkAdd
+    from weft.core.ops.vlan import BridgeVlan, PortVlan, VlanFilter
     from weft.core.ops.wire import LinkRemove
 
     said = f"cannot {op.describe()}: {error}"
@@ -28,6 +29,11 @@ def explain(op: Op, error: Refusal) -> WeftError:
     if isinstance(op, SublinkAdd) and number in (errno.EOPNOTSUPP, errno.ENODEV) and "type" in str(error):
         option = f"CONFIG_{op.link_kind.upper()}"
         return Unsupported(f"the kernel has no {op.link_kind}: cannot {op.describe()}", f"{option} is needed")
+    if isinstance(op, (BridgeVlan, PortVlan, VlanFilter)) and number == errno.EOPNOTSUPP:
+        option = "CONFIG_BRIDGE_VLAN_FILTERING"
+        return Unsupported(
+            f"the kernel's bridges know no VLANs: cannot {op.describe()}", f"{option} is needed"
+        )
     if isinstance(op, LinkRemove):
         return KernelError(said, number, "the kernel deletes only links that it made up itself")
     if number in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):

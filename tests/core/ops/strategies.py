@@ -32,6 +32,7 @@ from weft.core.ops import (
     sublink,
     traffic,
     tune,
+    vlan,
     wire,
 )
 from weft.core.ops.base import Op
@@ -53,6 +54,7 @@ PREFIXES = st.integers(8, 30)
 SUBNETS = st.builds(
     lambda v, p: Subnet(4, v >> (32 - p) << (32 - p), p), st.integers(0, (1 << 32) - 1), PREFIXES
 )
+VLANS = st.integers(1, 4094)
 METRICS = st.integers(0, (1 << 32) - 1)
 BYTES = st.integers(1, (1 << 32) - 1)
 REFUSALS = st.sampled_from(("blackhole", "unreachable", "prohibit"))
@@ -181,6 +183,10 @@ STRATEGIES: dict[type[Op], st.SearchStrategy[Any]] = {
         *(IFNAMES, IFNAMES, MACS, MACS, IFNAMES, IFNAMES),
         *(st.integers(68, 65535), NUMBERS, NUMBERS, MARKS, st.booleans(), st.booleans()),
     ),
+    vlan.BridgeVlan: st.builds(vlan.BridgeVlan, IFNAMES, VLANS),
+    vlan.VlanFilter: st.builds(vlan.VlanFilter, IFNAMES, st.booleans()),
+    vlan.PortVlan: st.builds(vlan.PortVlan, IFNAMES, VLANS, VLANS, st.booleans(), st.booleans()),
+    vlan.VrfJoin: st.builds(vlan.VrfJoin, IFNAMES, IFNAMES),
     link.AddrGenNone: st.builds(link.AddrGenNone, IFNAMES, PLACES),
     link.BridgeAdopt: st.builds(link.BridgeAdopt, IFNAMES, MARKS),
     link.BridgeRelease: st.builds(link.BridgeRelease, IFNAMES, MARKS),

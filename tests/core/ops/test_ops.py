@@ -24,11 +24,13 @@ from weft.core.ops.sublink import SublinkAdd
 from weft.core.plan.plan import Plan, batched, dump, load
 from weft.core.wire import nfnetlink as nf
 from weft.core.wire import rtnetlink as rt
+from weft.core.wire import vlan as vl
 
 _NFT = 10 << 8
 #: Message types (linux/rtnetlink.h, linux/netfilter/nf_tables.h) and the codec that reads each.
 CODECS: dict[int, tuple[Any, Any]] = {
     **dict.fromkeys((16, 17, 108, 109), (rt.put_link, rt.get_link)),
+    19: (vl.put_vlans, vl.get_vlans),
     **dict.fromkeys((20, 21), (rt.put_address, rt.get_address)),
     **dict.fromkeys((24, 25), (rt.put_route, rt.get_route)),
     **dict.fromkeys((32, 33), (rt.put_rule, rt.get_rule)),

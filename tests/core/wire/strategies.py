@@ -51,6 +51,7 @@ BRIDGES = record(
     mcast_snooping=maybe(U8),
     nf_call_iptables=maybe(U8),
     vlan_filtering=maybe(U8),
+    default_pvid=maybe(U16),
     hello_time=maybe(U32),
     max_age=maybe(U32),
     priority=maybe(U16),

@@ -252,7 +252,6 @@ def test_options_that_cannot_be_honoured_are_named(host: Host, inner: Inner) -> 
     ptp = {"type": "macvlan", "master": "lo", "cniVersion": "1.0.0", "name": "pod", "ipam": bridge["ipam"]}
     portmap = {"type": "portmap", "cniVersion": "1.0.0", "name": "pod", "prevResult": {"cniVersion": "1.0.0"}}
     for conf, key, value in (
-        (bridge, "vlan", 7),
         (bridge, "vlanTrunk", [{"id": 3}]),
         (bridge, "promiscMode", True),
         (bridge, "enabledad", True),
@@ -267,6 +266,25 @@ def test_options_that_cannot_be_honoured_are_named(host: Host, inner: Inner) -> 
         status, said = inner.call(str(conf["type"]), given)
         assert (status, said["code"]) == (1, 2), (key, said)
         assert key in said["msg"], said
+    nothing_left(host)
+
+
+def test_a_vlan(host: Host, inner: Inner) -> None:
+    """Where the kernel's bridges know none the message says what it lacks."""
+    bridge = {**podman()["plugins"][0], "cniVersion": "1.0.0", "name": "pod", "vlan": 7}
+    probe = host.run(["ip", "link", "add", "probe", "type", "bridge", "vlan_filtering", "1"], check=False)
+    host.run(["ip", "link", "del", "probe"], check=False)
+    for kept in ({}, {"preserveDefaultVlan": False}):
+        status, said = inner.call("bridge", {**bridge, **kept})
+        if probe.returncode:
+            assert (status, said["code"]) == (1, 104)
+            assert "CONFIG_BRIDGE_VLAN_FILTERING" in f"{said['msg']} {said.get('details')}"
+        else:
+            assert status == 0 and inner.call("bridge", {**bridge, **kept}, CNI_COMMAND="DEL")[0] == 0
+        nothing_left(host)
+    for wrong in (4095, -1, "7", 1.5, [7], True):
+        status, said = inner.call("bridge", {**bridge, "vlan": wrong})
+        assert (status, said["code"]) == (1, 7) and "vlan" in said["msg"], (wrong, said)
     nothing_left(host)
 
 

@@ -97,6 +97,19 @@ def test_the_default_is_strict_and_metric_100() -> None:
     assert translate.asked(place.net, "", 53).options == (("metric", "100"), ("isolate", "strict"))
 
 
+def test_vlans_and_vrfs() -> None:
+    def options(**given: str) -> tuple[tuple[str, str], ...]:
+        net = podman.network(options=given, dns_enabled=True)
+        (place,) = parsed(podman.wish({"podman": (net, podman.place())})).places
+        return translate.asked(place.net, "", 53).options
+
+    assert ("vlan", "5") in options(vlan="5") and ("dns", "true") in options(vlan="5")
+    assert ("vlan", "5") in options(vlan="5", mode="unmanaged")
+    alone = options(vrf="red", isolate="false")
+    assert ("vrf", "red") in alone and ("isolate", "strict") in alone
+    assert ("dns", "true") not in alone, "the DNS server is not in the VRF"
+
+
 def test_ports() -> None:
     found = translate.publishes(parsed(full()).ports, True)
     assert [str(p) for p in found] == [
@@ -132,8 +145,10 @@ def test_a_name_that_weft_does_not_take(podmans: str, wefts: str) -> None:
 
 
 CHANGES: list[tuple[dict[str, Any], str]] = [
-    ({"driver": "bridge", "options": {"vlan": "5"}}, "CONFIG_BRIDGE_VLAN_FILTERING"),
-    ({"options": {"vrf": "red"}}, "CONFIG_NET_VRF"),
+    *[
+        ({"options": {"vlan": text}}, 'unable to parse "vlan"')
+        for text in ("0", "4095", "x", "-1", "٣", "9" * 9)
+    ],
     ({"options": {"isolate": "maybe"}}, "isolate"),
     ({"options": {"mtu": "many"}}, 'unable to parse "mtu"'),
     ({"options": {"mode": "strange"}}, "invalid bridge mode"),

@@ -32,6 +32,8 @@ OWN_PREFERENCE = 117
 APART_PREFERENCE = 118
 #: The option under which the gateway addresses are kept that an adopted bridge was given.
 LENT = "lent"
+#: That under which is kept that an adopted bridge did not know VLANs before.
+FILTERS = "filters"
 
 
 def isolation(network: Network) -> tuple[Op, ...]:
@@ -43,13 +45,17 @@ def isolation(network: Network) -> tuple[Op, ...]:
     from weft.core.ops.route import ProhibitAdd
 
     found: list[Op] = [ProhibitAdd(p.subnet, TABLE, PROTOCOL) for p in network.pools]
-    if network.mixes:  # the firewall alone tells whom its members reach
+    if network.mixes or network.vrf:
+        # The firewall alone tells whom its members reach; or no rule, but the VRF's own, may say in which
+        # table its bridge's packets are looked up.
         return tuple(found)
     return (*found, *[rule for shard in range(network.shards + 1) for rule in _apart(network, shard)])
 
 
 def _apart(network: Network, shard: int) -> list[Op]:
     """The routing rules for what comes by one of a network's bridges."""
+    if network.vrf:
+        return []
     from weft.core.firewall.tables import PUBLISHED_MARK
     from weft.core.ops.rule import Rule, RuleAdd
 
@@ -86,6 +92,7 @@ def shard_links(network: Network, shard: int) -> tuple[Op, ...]:
     )
     return (
         BridgeAdd(bridge, mac_of(oid), network.mtu, mark(oid), alias),
+        *_placed(network, bridge, False),
         LinkGroup(bridge, network.shard_group),
         *_shut(bridge, False),
         # Or it would answer, with its own MAC, whoever asks for the gateway (ip-sysctl, arp_ignore).
@@ -118,15 +125,51 @@ def _shut(ifname: str, ipv6: bool, netns: str = "") -> tuple[Sysctl, ...]:
     )
 
 
+def _placed(network: Network, bridge: str, first: bool = True) -> list[Op]:
+    """A bridge's VLAN and VRF: before it has addresses, whose routes would be in another table."""
+    if not network.vlan and not network.vrf:
+        return []
+    from weft.core.ops.vlan import BridgeVlan, VrfJoin
+
+    found: list[Op] = [BridgeVlan(bridge, network.vlan)] if network.vlan else []
+    return [*found, VrfJoin(bridge, network.vrf)] if network.vrf and first else found
+
+
+def _aware(network: Network) -> list[Op]:
+    """The same of an adopted bridge, whose other ports stay as they are; it is in its VRF already."""
+    if not network.vlan:
+        return []
+    from weft.core.ops.vlan import PortVlan, VlanFilter
+
+    found: list[Op] = [VlanFilter(network.bridge, True)] if network.option(FILTERS) else []
+    if not network.managed:
+        return found
+    return [*found, PortVlan(network.bridge, network.vlan, itself=True, keep=_keeps_default(network))]
+
+
+def _keeps_default(network: Network) -> bool:
+    return network.option("preserve_default_vlan") == "true"
+
+
+def port_vlan(network: Network, endpoint: Endpoint) -> list[Op]:
+    """What puts a member's port into its network's VLAN: its other end is down so far."""
+    if not network.vlan:
+        return []
+    from weft.core.ops.vlan import PortVlan
+
+    return [PortVlan(endpoint.host_ifname, network.vlan, keep=_keeps_default(network))]
+
+
 def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
     """A network: its bridge and addresses, its isolation, its elements, its hosts file."""
     bridge = network.bridge
     if not network.managed:
-        return HostsFile(hosts), BridgeAdopt(bridge, network.mark)
+        return HostsFile(hosts), BridgeAdopt(bridge, network.mark), *_aware(network)
     if network.adopted:
         return (
             HostsFile(hosts),
             BridgeAdopt(bridge, network.mark),
+            *_aware(network),
             *network_elements(network),
             *isolation(network),
             *_lent(network),
@@ -143,6 +186,7 @@ def network_wants(network: Network, hosts: str) -> tuple[Op, ...]:
     return (
         HostsFile(hosts),
         BridgeAdd(bridge, network.mac, network.mtu, network.mark, alias),
+        *_placed(network, bridge),
         *([AddrGenNone(bridge)] if network.ipv6 else []),
         *_shut(bridge, network.ipv6),
         Sysctl(f"net/ipv4/conf/{bridge}/send_redirects", "0"),
@@ -263,7 +307,12 @@ def handed_wants(network: Network, endpoint: Endpoint) -> tuple[Op, ...]:
     namespace, without addresses, until that moves, names, addresses and routes it. The guard stands
     before."""
     peer = handed_name(endpoint)
-    return (_cable(network, endpoint, "", peer), *endpoint_elements(network, endpoint), *_shut(peer, False))
+    return (
+        _cable(network, endpoint, "", peer),
+        *port_vlan(network, endpoint),
+        *endpoint_elements(network, endpoint),
+        *_shut(peer, False),
+    )
 
 
 def endpoint_wants(
@@ -279,6 +328,7 @@ def endpoint_wants(
     where, ifname = netns or sandbox.name, endpoint.ifname
     return (
         _cable(network, endpoint, where, ifname),
+        *port_vlan(network, endpoint),
         *endpoint_elements(network, endpoint),
         *_shaped(network, endpoint),
         *inside_wants(sandbox, endpoint, netns, _by_gateway(network, endpoint, where)),

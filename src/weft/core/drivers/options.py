@@ -111,6 +111,12 @@ def _metric(key: str, value: str) -> str:
     return str(int(value))
 
 
+def _vlan(key: str, value: str) -> str:
+    if not (value.isascii() and value.isdigit()) or len(value) > 4 or not 0 < int(value) < 4095:
+        raise BadInput(f"option {key}: {value!a} is not a VLAN", "1 to 4094")
+    return str(int(value))
+
+
 def _cutoff(key: str, value: str) -> str:
     digits = value.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 9 or int(value) < -1:
@@ -122,12 +128,12 @@ def _cutoff(key: str, value: str) -> str:
 _SUBLINK = ("parent", "mode", "bclim")
 _BRIDGED = (
     "bridge enable_icc enable_ip_masquerade gateway_mode_ipv4 gateway_mode_ipv6 host_binding host_ipv4"
-    " host_ipv6 isolate unmanaged ptp gateway_address exposed"
+    " host_ipv6 isolate unmanaged ptp gateway_address exposed vlan preserve_default_vlan vrf"
 ).split()
 #: What is kept with a network; the others are its fields.
 KEPT = (
     "ifname_prefix host_ipv4 host_ipv6 parent mode bclim isolate unmanaged metric no_default_route"
-    " ptp gateway_address exposed dns dns_port dns_servers dns_inside"
+    " ptp gateway_address exposed dns dns_port dns_servers dns_inside vlan preserve_default_vlan vrf"
 ).split()
 
 #: What each key takes; its value comes back as it is kept.
@@ -158,6 +164,9 @@ _KEYS: dict[str, Callable[[str, str], str]] = {
     "dns_port": _port,
     "dns_servers": _servers,
     "dns_inside": _flag,
+    "vlan": _vlan,
+    "preserve_default_vlan": _flag,
+    "vrf": lambda _, value: check_ifname(value),
 }
 #: What can change while a network is used; an empty value takes the option back.
 EDITABLE = ("dns", "dns_port", "dns_servers", "dns_inside")

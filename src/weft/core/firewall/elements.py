@@ -41,6 +41,8 @@ def network_elements(network: Network) -> tuple[ElementAdd, ...]:
         "shared": network.mixes and network.option("isolate") == "false",
     }
     found += [_inet(name, (bridge,), said) for name, wanted in flags.items() if wanted]
+    if network.vrf and flags["shielded"]:
+        found += _vrf_elements(network, said)
     for pool in network.pools:
         found += _pool_elements(network, pool, said)
     found += _dns_elements(network, said)
@@ -48,6 +50,17 @@ def network_elements(network: Network) -> tuple[ElementAdd, ...]:
         local: Part = ("ipv6_addr", str(link_local(network.mac).address))
         found.append(_inet("own6", (bridge, local), said))
     return (*found, *[e for shard in range(1, network.shards + 1) for e in shard_elements(network, shard)])
+
+
+def _vrf_elements(network: Network, said: str) -> list[ElementAdd]:
+    """What comes by a bridge in a VRF comes a second time, by the VRF's device (drivers/net/vrf.c,
+    vrf_ip_rcv()): the host is closed to it there too, but for its gateways."""
+    vrf: Part = ("ifname", network.vrf)
+    found = [_inet("shielded", (vrf,), said)]
+    gateways = [p.gateway for p in network.pools] + (
+        [link_local(network.mac).address] if network.ipv6 else []
+    )
+    return [*found, *[_inet(f"own{a.version}", (vrf, _address(a)), said) for a in gateways]]
 
 
 def _dns_elements(network: Network, said: str) -> list[ElementAdd]:
@@ -83,7 +96,9 @@ def _pool_elements(network: Network, pool: Pool, said: str) -> list[ElementAdd]:
     found = [_inet(f"own{v}", (bridge, gateway), said), _inet(f"taken{v}", (bridge, gateway), said)]
     if network.nat == "routed":
         return [*found, _inet(f"routed{v}", (subnet,), said)]
-    found += [] if network.exposed else [_inet(f"subnet{v}", (subnet,), said)]
+    # In a VRF all that comes by its bridge is seen coming by the VRF too, as from outside; what is not for
+    # members is refused on its way to the bridge.
+    found += [] if network.exposed or network.vrf else [_inet(f"subnet{v}", (subnet,), said)]
     found.append(_inet(f"nat{v}", (subnet,), said))
     shown = network.option(f"host_ipv{v}")
     if shown:

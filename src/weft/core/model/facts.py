@@ -25,6 +25,15 @@ class RouteFact(Record):
     name: str = ""
 
 
+class VrfFact(Record):
+    """A VRF of the host: its device, its routing table, and the smallest MTU of a link with a default route
+    there, 1500 without one."""
+
+    ifname: str
+    table: int
+    mtu: int = 1500
+
+
 class HostFacts(Record):
     """What a network needs to know of the host before it is made.
 
@@ -33,7 +42,7 @@ class HostFacts(Record):
     ``forwarding`` is for IPv4, ``forwarding6`` for IPv6; ``advertised`` are the links whose IPv6 routes come
     from router advertisements, which a forwarding host ignores unless told otherwise. ``uplink_mtu`` is the
     smallest MTU of a link with a default route, 1500 without one; ``uplink`` the link of the default route
-    that is taken, IPv4's first. ``machine`` tells this host from others.
+    that is taken, IPv4's first. ``machine`` tells this host from others. ``knows_vrfs``: the kernel has them.
     """
 
     links: tuple[LinkFact, ...]
@@ -47,6 +56,8 @@ class HostFacts(Record):
     uplink_mtu: int = 1500
     uplink: str = ""
     machine: str = ""
+    vrfs: tuple[VrfFact, ...] = ()
+    knows_vrfs: bool = False
 
     def link(self, name: str) -> LinkFact | None:
         """The link that has a name or altname."""
@@ -58,10 +69,12 @@ class HostFacts(Record):
 
 
 class BridgeFact(Record):
-    """A bridge that somebody else made: its addresses and its MTU."""
+    """A bridge that somebody else made: its addresses, its MTU, whether it is VLAN-aware, its VRF."""
 
     addresses: tuple[Cidr, ...]
     mtu: int
+    filters: bool = False
+    vrf: str = ""
 
 
 class NetworkFacts(Record):

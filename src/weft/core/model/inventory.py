@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 class SeenLink(Record):
-    """A link of the host. ``master`` is its bridge's name, "" for none."""
+    """A link of the host. ``master`` is its bridge's or VRF's name, "" for none. ``vlan``: of a VLAN-aware
+    bridge the VLAN that its new ports are in; ``pvid``: the link's own there. 0 for none."""
 
     ifname: str
     kind: str
@@ -25,6 +26,9 @@ class SeenLink(Record):
     isolated: bool = False
     hairpin: bool = False
     group: int = 0
+    filters: bool = False
+    vlan: int = 0
+    pvid: int = 0
 
 
 class SeenTable(Record):

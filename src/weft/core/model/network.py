@@ -191,6 +191,16 @@ class Network(Record):
         return next((v for k, v in self.options if k == key), default)
 
     @property
+    def vlan(self) -> int:
+        """The VLAN of its bridge that its members are in, 0 for none."""
+        return int(self.option("vlan", "0"))
+
+    @property
+    def vrf(self) -> str:
+        """The VRF that its bridge is in, "" for none."""
+        return self.option("vrf")
+
+    @property
     def dns(self) -> bool:
         """Whether weft's DNS server answers in it: it was asked for, and the gateways are this host's."""
         wanted = self.managed and self.option("dns") == "true"

@@ -51,6 +51,8 @@ class Op(Record):
     """
 
     kind = "call"
+    #: Whether it needs what operations before it make, so that it goes out after them.
+    later = False
 
     @property
     def netns(self) -> str:

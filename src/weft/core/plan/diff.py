@@ -11,6 +11,7 @@ from weft.core.ops import file as f
 from weft.core.ops import link as ln
 from weft.core.ops import netns as n
 from weft.core.ops import nft, route, rule
+from weft.core.ops import vlan as v
 from weft.core.ops.shard import JointAdd
 from weft.core.ops.traffic import IfbAdd
 from weft.core.ops.wire import LinkMaster
@@ -107,6 +108,7 @@ def plugged(network: Network, endpoint: Endpoint, seen: Seen) -> bool:
         and link.hairpin
         and link.isolated == network.apart
         and link.mtu == network.mtu
+        and (not network.vlan or link.pvid == network.vlan)
     )
 
 
@@ -126,7 +128,12 @@ def endpoint_steps(ops: Sequence[Op], seen: Seen) -> list[Op]:
         found.append(ln.LinkUp(veth.ifname))
     if link.mtu != veth.mtu:
         found.append(ln.LinkMtu(veth.ifname, veth.mtu, link.mtu))
-    return found
+    return [*found, *[_moved(op, link) for op in ops if isinstance(op, v.PortVlan) and link.pvid != op.vlan]]
+
+
+def _moved(op: v.PortVlan, link: SeenLink) -> Op:
+    """From the VLAN that it is in to its own."""
+    return op._replace(old=link.pvid or 1)
 
 
 def _queued(op: Op, seen: Seen) -> bool:
@@ -153,6 +160,11 @@ def _up(op: ln.LinkUp, seen: Seen) -> bool:
     return link is not None and link.up
 
 
+def _seen(ifname: str, seen: Seen, field: str) -> object:
+    """What is so of a link; None where it is not there."""
+    return getattr(seen.by_name.get(ifname), field, None)
+
+
 def _adopted(op: ln.BridgeAdopt, seen: Seen) -> bool:
     return op.mark in seen.by_mark
 
@@ -174,6 +186,10 @@ _STANDS: dict[type[Op], Callable[[Any, Seen], bool]] = {
     ln.AddrGenNone: lambda op, seen: op.ifname in seen.by_name,
     ln.LinkGroup: lambda op, seen: op.ifname in seen.by_name,
     ln.BridgeAdopt: _adopted,
+    v.BridgeVlan: lambda op, seen: _seen(op.ifname, seen, "vlan") == op.vlan,
+    v.VlanFilter: lambda op, seen: _seen(op.ifname, seen, "filters") == op.on,
+    v.PortVlan: lambda op, seen: _seen(op.ifname, seen, "pvid") == op.vlan,
+    v.VrfJoin: lambda op, seen: _seen(op.ifname, seen, "master") == op.vrf,
 }
 
 

@@ -99,7 +99,7 @@ class Traces:
             isolated=self._has("isolated", bridge) or (bool(ports) and all(p.isolated for p in ports)),
             nat="routed" if routed else "nat",
             adopted=not self._told(link),
-            options=(*self._answered(bridge), *self._shown(pools)),
+            options=(*self._answered(bridge), *self._shown(pools), *self._placed(link)),
         )
         marks = {name for seen in self.seen.links for name in seen.altnames}
         shards = next(n for n in range(len(marks) + 1) if mark(found.shard_id(n + 1)) not in marks)
@@ -153,6 +153,16 @@ class Traces:
             yield "dns", "true"
             if port != 53:
                 yield "dns_port", str(port)
+
+    def _placed(self, link: SeenLink) -> Iterator[tuple[str, str]]:
+        """The bridge's VLAN and VRF. What an adopted one has may be there for others: its members' tell."""
+        vlans = {p.pvid for p in self.seen.links if p.master == link.ifname and self._told(p)}
+        vlan = link.vlan if self._told(link) else vlans.pop() if len(vlans) == 1 else 0
+        if vlan and link.filters:
+            yield "vlan", str(vlan)
+        vrfs = [one.ifname for one in self.seen.links if one.kind == "vrf" and one.ifname == link.master]
+        if vrfs:
+            yield "vrf", vrfs[0]
 
     def _shown(self, pools: Iterable[Pool]) -> Iterator[tuple[str, str]]:
         """The address that a network shows to others instead of being masqueraded."""

@@ -149,6 +149,7 @@ class Bridge(Record):
     root_port: int | None = None
     root_path_cost: int | None = None
     topology_change: int | None = None
+    default_pvid: int | None = None
 
 
 _BRIDGE: tuple[Column, ...] = (
@@ -166,6 +167,7 @@ _BRIDGE: tuple[Column, ...] = (
     (14, "topology_change", U8),
     (23, "mcast_snooping", U8),
     (36, "nf_call_iptables", U8),
+    (39, "default_pvid", U16),
 )
 
 
@@ -320,9 +322,7 @@ def _put_altnames(altnames: tuple[str, ...]) -> bytes:
 def put_link(link: Link) -> bytes:
     """ifinfomsg and attributes. WireError when options do not belong to the kind, or do not fit."""
     found = _IFINFOMSG.pack(link.family, link.type, link.ifindex, link.flags, link.change)
-    if link.ifname is not None:
-        found += _name(link.ifname)
-    found += put_fields(link, _LINK)
+    found += (b"" if link.ifname is None else _name(link.ifname)) + put_fields(link, _LINK)
     if link.altnames:
         found += _put_altnames(link.altnames)
     if link.addr_gen_mode is not None:
@@ -351,7 +351,7 @@ def _get_info(data: bytes, inner: bool) -> dict[str, Any]:
         fields["peer"] = _get_peer(options, inner)
     if options is not None and fields.get("kind") == "bridge":
         fields["bridge"] = Bridge(**get_fields(attrs(options), _BRIDGE))
-    if options is not None and fields.get("kind") in ("macvlan", "ipvlan"):
+    if options is not None and fields.get("kind") in ("macvlan", "ipvlan", "vrf"):
         fields["options"] = bytes(options)
     port = found.get(IFLA_INFO_SLAVE_DATA)
     if port is not None and get_string(found.get(IFLA_INFO_SLAVE_KIND, b"")) == "bridge":

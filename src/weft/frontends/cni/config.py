@@ -34,8 +34,7 @@ _LONGEST_LABEL = 200
 _MOST_BITS = ((1 << 32) - 1) * 8
 #: Options of bridge that would make it something else than weft's bridges are.
 _NOT_OF_BRIDGES = {
-    "vlan": "weft's bridges carry no tagged frames",
-    "vlanTrunk": "weft's bridges carry no tagged frames",
+    "vlanTrunk": "a member's guard lets no tagged frame by",
     "promiscMode": "hairpin is always on, and a container gets no frames of others",
     "enabledad": "weft gives no address out twice, and does not wait to see",
     "disableContainerInterface": "each member of a weft network has an address, and is up",
@@ -125,7 +124,7 @@ def _request(conf: Loose, kind: str, name: str) -> NetworkRequest:
         return NetworkRequest(name, mtu=mtu, nat=_nat(conf, False), options=(("ptp", "true"),), labels=noted)
     _refuse(conf, _NOT_OF_BRIDGES)
     isolated = conf.get("portIsolation").flag() or conf.get("isolated").flag() or policy(conf) == "isolated"
-    given = [(key, value.text()) for key, value in conf.get("options").members()]
+    given = [(key, value.text()) for key, value in conf.get("options").members()] + _vlan(conf)
     if kind == "weft":
         internal = conf.get("internal").flag()
         return NetworkRequest(
@@ -142,7 +141,7 @@ def _request(conf: Loose, kind: str, name: str) -> NetworkRequest:
     conf.get("forceAddress").flag()
     conf.get("hairpinMode").flag()
     conf.get("macspoofchk").flag()
-    options = () if gateway else (("gateway_address", "false"),)
+    options = (*(() if gateway else (("gateway_address", "false"),)), *_vlan(conf))
     return NetworkRequest(
         name,
         bridge=conf.get("bridge").text(_BRIDGE) or _BRIDGE,
@@ -152,6 +151,15 @@ def _request(conf: Loose, kind: str, name: str) -> NetworkRequest:
         options=(*options, *_open(conf, ())),
         labels=noted,
     )
+
+
+def _vlan(conf: Loose) -> list[tuple[str, str]]:
+    """The VLAN of the container's port; 0 is none. That of the others stays beside it unless told otherwise,
+    as with the reference plug-in."""
+    vlan, kept = conf.get("vlan").number(0, 4094), conf.get("preserveDefaultVlan").flag(True)
+    if not vlan:
+        return []
+    return [("vlan", str(vlan)), ("preserve_default_vlan", "true" if kept else "false")]
 
 
 def _nat(conf: Loose, default: bool) -> str:

@@ -156,23 +156,24 @@ def _options(net: Net, found: Sequence[tuple[Subnet, Range]], unmanaged: bool) -
 
 
 def _bridge_options(net: Net, unmanaged: bool) -> list[tuple[str, str]]:
-    if net.option("vlan"):
-        raise Unsupported(
-            f"option vlan of network {net.name}: weft makes no VLAN-aware bridges",
-            "they need CONFIG_BRIDGE_VLAN_FILTERING, and a guard that knows tags",
-        )
-    if net.option("vrf"):
-        raise Unsupported(
-            f"option vrf of network {net.name}: weft's routing rules look networks up in the main table",
-            "a VRF (CONFIG_NET_VRF) has a table of its own",
-        )
+    vlan = _vlan(net)
+    placed = [(key, value) for key, value in (("vlan", vlan), ("vrf", net.option("vrf"))) if value]
     if unmanaged:
-        return [("unmanaged", "true")]
+        return [("unmanaged", "true"), *placed]
     isolate = net.option("isolate", "strict")
     if isolate not in ("true", "false", "strict"):
         raise BadInput(f'unable to parse "isolate": {isolate[:64]!a} is not true, false or strict')
+    if net.option("vrf"):
+        isolate = "strict"  # where it is apart from all others, whatever they say
     shown = [(f"host_ipv{v}", net.option(f"outbound_addr{v}")) for v in (4, 6)]
-    return [("isolate", isolate), *[pair for pair in shown if pair[1]]]
+    return [("isolate", isolate), *placed, *[pair for pair in shown if pair[1]]]
+
+
+def _vlan(net: Net) -> str:
+    text = net.option("vlan")
+    if text and not (text.isascii() and text.isdigit() and len(text) <= 4 and 0 < int(text) < 4095):
+        raise BadInput(f'unable to parse "vlan": {text[:64]!a} is not from 1 to 4094')
+    return text
 
 
 def _flag(net: Net, key: str) -> bool:
@@ -184,7 +185,7 @@ def _flag(net: Net, key: str) -> bool:
 
 def _dns(net: Net, port: int) -> tuple[tuple[str, str], ...]:
     """Whether weft answers names on the network's gateways (docs/dns.md)."""
-    if not net.dns or net.driver != "bridge":
+    if not net.dns or net.driver != "bridge" or net.option("vrf"):
         return ()
     options = [("dns", "true")]
     if port != 53:
