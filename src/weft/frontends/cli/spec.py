@@ -476,13 +476,7 @@ COMMANDS: dict[str, tuple[str, tuple[Flag, ...], str, str, str]] = {
         "answer another engine, until stopped",
         "weft serve --docker",
     ),
-    "completion": (
-        "SHELL",
-        (),
-        "words:completion",
-        "completion for bash, zsh or fish",
-        "weft completion bash",
-    ),
+    "completion": ("SHELL", (), "words:completion", "completion: bash, zsh, fish", "weft completion bash"),
     "version": ("", (), "words:version", "weft's version", "weft version"),
 }
 
