@@ -106,7 +106,11 @@ def links_at_rest(deadline: float) -> list[dict[str, Any]]:
             if left <= 0 or not in_motion(links):
                 return links
             if select.select([notices], [], [], left)[0]:
-                notices.recv(65536)
+                try:
+                    notices.recv(65536)
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:  # so much came that the kernel dropped some: look again
+                        raise
 
 
 # -- links and addresses
