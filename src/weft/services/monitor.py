@@ -257,8 +257,11 @@ def _watch(launch: Launch, program: Sequence[str], folder: str, down: int, up: i
         os.write(up, f"error 0 {type(error).__name__}\n{error.message}\n{error.hint}".encode())
         return
     os.write(up, b"ok ")
-    if os.read(down, 1) != b"s" and not _on_record(program, launch.name, begun.child.pid):
-        os.kill(begun.child.pid, signal.SIGKILL)
+    if os.read(down, 1) != b"s":  # who started it has died
+        if _on_record(program, launch.name, begun.child.pid):
+            _make_log(launch.log)
+        else:
+            os.kill(begun.child.pid, signal.SIGKILL)
     os.close(down)
     os.close(up)
     begun.become_monitor(program)
