@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
-from world import Row, against, interleaved, ms, progress, spread
+from world import Row, against, interleaved, ms, needs, progress, spread
 
 _ROUNDS = 12
 _BAR_ADD, _BAR_DEL, _BAR_LAST = 0.3, 0.15, 1.3
@@ -90,6 +90,7 @@ class Side:
 
 def measure(kind: str) -> list[Row]:
     """State is where ``kind`` says."""
+    needs({f"{_REFERENCE}/bridge": "containernetworking-plugins", "iptables": "iptables"})
     os.makedirs(_OWN, exist_ok=True)
     os.symlink(_PROGRAM, f"{_OWN}/weft")
     ours, theirs = Side("ours", _OWN, _WHOLE, 20000), Side("theirs", _REFERENCE, _CHAIN, 30000)

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from world import ENVIRONMENT, NETWORK, Row, library, progress, weft
+from world import ENVIRONMENT, NETWORK, Row, library, needs, progress, weft
 
 from weft.engine import edit
 from weft.engine.container import RunRequest, attach_many
@@ -26,6 +26,7 @@ _MIB = 20
 
 def measure(kind: str) -> list[Row]:
     """The best of three rounds, each server in turn on the same address, asked by the same container."""
+    needs({_AARDVARK: "aardvark-dns", "dnsmasq": "dnsmasq-base", "dnsperf": "dnsperf"})
     _world()
     servers = {"weft dns": _weft, "aardvark-dns": _aardvark, "dnsmasq": _dnsmasq}
     found: dict[tuple[str, int], list[float]] = {}

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 
-from world import ENVIRONMENT, Row, Spent, against, ip, progress, spawn, spread, weft
+from world import ENVIRONMENT, Row, Spent, against, ip, needs, progress, spawn, spread, weft
 
 _PEER = "/usr/lib/podman/netavark"
 _ROUNDS = 30
@@ -122,8 +122,7 @@ def _at_once() -> Row:
 def measure(kind: str) -> list[Row]:
     """``kind`` tmpfs or disk: where weft's state is."""
     os.makedirs(_FOLDER, exist_ok=True)
-    if not os.path.exists(_PEER):
-        raise SystemExit(f"{_PEER} is not installed: apt-get install netavark")
+    needs({_PEER: "netavark", "iptables": "iptables"})
     rows = [*_in_turn(), *_many(), _at_once()]
     bare = [spawn(weft("netavark", "--version")).wall for _ in range(20)]
     rows.append(Row("`weft-netavark --version`, whole process", spread(bare)))

@@ -39,6 +39,14 @@ class Row(NamedTuple):
     met: bool | None = None
 
 
+def needs(programs: Mapping[str, str]) -> None:
+    """Ends with what to install where a peer is missing: a program, and the package that it is in."""
+    path = f"{ENVIRONMENT['PATH']}:{os.environ['PATH']}"
+    missing = {package for program, package in programs.items() if shutil.which(program, path=path) is None}
+    if missing:
+        raise SystemExit(f"not installed: apt-get install {' '.join(sorted(missing))}")
+
+
 def ms(seconds: float) -> str:
     """Milliseconds with three digits that count."""
     value = seconds * 1000
