@@ -23,6 +23,8 @@ _PIECE = 1024
 _SMALL = 1 << 16
 #: How many bytes of comments a hosts file may hold beside as many as it has lines.
 _SLACK = 1 << 13
+#: Seconds in which a file is read from its beginning to its end, however busy the machine is.
+_READING = 0.02
 #: What a line begins with that is a comment, or blank.
 _DEAD = (b"#", b"\n")
 
@@ -206,6 +208,10 @@ def _close_gaps(fd: int, live: list[bytes], size: int) -> None:
     for line in moved:
         posix.pwrite(fd, line[:1], at)
         at += len(line)
+    from time import sleep
+
+    # Who read the front before its lines were there, in pieces, finds them in the copy if he is given time.
+    sleep(_READING)
     posix.ftruncate(fd, at)
 
 
